@@ -1,0 +1,55 @@
+"""What can go wrong between a client and the servers, and whether the thing was done.
+
+::
+
+    RayftError
+    ├── NotDone                      certainly not executed, and never will be: retry is safe
+    │   ├── NotLeader                the server asked does not lead, or no longer in that term
+    │   └── Overloaded               a queue is full
+    ├── OutcomeUnknown               the write may or may not have been executed; never retryable
+    ├── DirectoryRefused             wrong, foreign, locked or damaged data directory; nothing was changed
+    └── DiskFailure                  a write or sync failed; the process must end
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "DirectoryRefused",
+    "DiskFailure",
+    "NotDone",
+    "NotLeader",
+    "OutcomeUnknown",
+    "Overloaded",
+    "RayftError",
+]
+
+
+class RayftError(Exception):
+    """Base of the errors of this package."""
+
+
+class NotDone(RayftError):
+    """The request was certainly not executed."""
+
+
+class NotLeader(NotDone):
+    """The server that was asked does not lead the cluster (any more)."""
+
+
+class Overloaded(NotDone):
+    """A bounded queue is full; the request was not taken."""
+
+
+class OutcomeUnknown(RayftError):
+    """The write was sent on and nobody can say any more whether it was executed."""
+
+
+class DirectoryRefused(RayftError):
+    """The data directory is not this server's, is in use, or is damaged."""
+
+
+class DiskFailure(RayftError):
+    """A write or a sync failed. What the page cache holds is not to be trusted any more, so the
+
+    process ends and the next one starts from what is on the disk (PostgreSQL's fsync lesson, 2018).
+    """

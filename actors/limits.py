@@ -1,0 +1,55 @@
+"""Every bound of this package, with its reason."""
+
+from __future__ import annotations
+
+# --- gateway -----------------------------------------------------------------
+# Client connections of one gateway: PostgreSQL defaults to 100, Redis to 10,000; each costs us
+# some 30 kB, and an idle one nothing else.
+CONNECTIONS_MAX = 2_000
+# A connection that has not authenticated by then is closed (Neo4j: 30 s).
+AUTHENTICATION_SECONDS_MAX = 30.0
+# A connection that sends nothing for so long is closed.
+IDLE_SECONDS_MAX = 30 * 60.0
+# Requests one gateway may have outstanding; beyond it clients hear a transient error.
+OUTSTANDING_REQUESTS_MAX = 10_000
+# Bytes of one client's unread answers held by the gateway before it stops asking for more.
+WRITE_BUFFER_BYTES_MAX = 1 * 2**20
+# Messages on their way to one server that it has not answered; more travel together instead.
+BATCHES_IN_FLIGHT_MAX = 4
+# Requests in one message between gateway and server.
+BATCH_REQUESTS_MAX = 1_024
+
+# --- server ------------------------------------------------------------------
+# Rows travel in pieces of about this size; a larger result is asked for piece by piece.
+REPLY_BYTES_MAX = 256 * 1024
+# Batches of writes executed ahead of their replication: enough to fill the pipe (execute, sync,
+# send, apply), few enough that what waits gathers into large batches.
+SPECULATIONS_MAX = 4
+# Write requests waiting to be executed; beyond it they are refused as overloaded.
+WAITING_WRITES_MAX = 20_000
+# Requests executed in one batch: bounds the time between two looks at the queue.
+WRITE_BATCH_MAX = 512
+# Open cursors and explicit transactions of one server; each holds a root of the graph.
+CURSORS_MAX = 10_000
+TRANSACTIONS_MAX = 1_000
+# An explicit transaction that is not used for so long is rolled back (Neo4j: none; PostgreSQL's
+# idle_in_transaction_session_timeout is what operators set to about this).
+TRANSACTION_IDLE_SECONDS_MAX = 60.0
+# A cursor whose client does not pull for so long is closed.
+CURSOR_IDLE_SECONDS_MAX = 300.0
+# A query may run for so long unless its client asks for less (Memgraph: 600 s; Neo4j: none).
+QUERY_SECONDS_MAX = 600.0
+# Memory of one query: rows held by sorting, grouping, collecting, or by the result of a write.
+QUERY_BYTES_MAX = 1 * 2**30
+# Threads that run reads. They share one interpreter lock, so more would not be faster; they let
+# short reads overtake long ones.
+READER_THREADS = 4
+# Ids touched by recent writes, kept to find conflicts of open explicit transactions.
+TOUCHED_IDS_MAX = 2_000_000
+# Messages for the server loop that it has not taken; peers resend, so what is above is dropped.
+INBOX_MESSAGES_MAX = 10_000
+# The log in memory and on disk: a snapshot is taken at this size even if there are fewer entries
+# than log_size_snapshot_threshold.
+LOG_BYTES_MAX = 512 * 2**20
+# How long SHOW STORAGE INFO waits for a server (the original's limit).
+STORAGE_INFO_SECONDS_MAX = 1.0

@@ -1,0 +1,202 @@
+"""What a gateway and a server say to each other: requests and replies, in batches.
+
+A message between actors costs about 0.7 ms however small it is, so everything that waits travels
+together: a message is a run of requests, or of replies, in a fixed binary form. Results travel as
+finished Bolt bytes (``Reply.head``, ``body``, ``tail``), which the gateway only copies to its
+client. Nothing is ever pickled.
+
+Outcome of a request, in the words of ``actors.errors``: ``NOT_LEADER`` and ``OVERLOADED`` say that
+it was not done and never will be; ``FAILED`` carries the error to show, and was not done either.
+No reply at all means unknown; for a write the gateway then asks the next leader (``OUTCOME``),
+which knows every transaction id that was committed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+__all__ = [
+    "Op",
+    "Reply",
+    "Request",
+    "Status",
+    "decode_replies",
+    "decode_requests",
+    "encode_replies",
+    "encode_requests",
+]
+
+
+class Op(IntEnum):
+    """What is asked."""
+
+    RUN = 1  # autocommit; with ``tx``, inside that explicit transaction
+    PULL = 2  # ``count`` more rows of ``cursor``
+    DISCARD = 3  # end of ``cursor`` without its rows
+    BEGIN = 4  # the request's id becomes the transaction's id
+    COMMIT = 5
+    ROLLBACK = 6
+    OUTCOME = 7  # was the write with id ``cursor`` committed? ``query`` as in RUN, or empty
+    RAFT_INFO = 8
+    STORAGE_INFO = 9
+    CANCEL = 10  # drop whatever connection ``cursor`` has: cursors, transactions, running queries
+
+
+class Status(IntEnum):
+    """How it ended."""
+
+    DONE = 0  # all rows are here, ``tail`` is the final summary
+    MORE = 1  # ``count`` rows are here and there are more
+    PARTIAL = 2  # fewer than ``count`` rows, only because the reply is full: ask for the rest
+    FAILED = 3  # not done; ``head`` is a status code, ``body`` a message
+    NOT_LEADER = 4  # not done; ``index`` is the term of the server that says so
+    OVERLOADED = 5  # not done
+    ABSENT = 6  # OUTCOME: certainly not committed, in the past and in the future
+    FORGOTTEN = 7  # OUTCOME: too long ago to tell
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. ``id`` rises with every request of a gateway and is never used twice."""
+
+    id: int
+    op: Op
+    connection: int = 0  # which client connection of the gateway: owner of cursors
+    read: bool = False  # access mode: may be answered by any server, must not write
+    dialect: int = 0  # how values are written: ``bolt.hydration``'s dialect as a byte
+    tx: int = 0  # id of the explicit transaction, 0 for none
+    cursor: int = 0
+    count: int = -1  # rows wanted now; -1 all
+    qid: int = -1  # Bolt's number of the result within its transaction; -1 outside
+    bookmark: int = 0  # log index that must have been applied before
+    term: int = 0  # write: the term in which the server asked is believed to lead
+    acknowledged: int = 0  # all ids below this one have been answered to their clients
+    timeout_ms: int = 0
+    query: bytes = b""
+    parameters: bytes = b""  # PackStream map
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    id: int
+    status: Status
+    index: int = 0  # bookmark: log index of what was read or written
+    head: bytes = b""
+    body: bytes = b""
+    tail: bytes = b""
+
+
+_REQUEST = struct.Struct("<QBBBQQQqqQQQIII")
+_REPLY = struct.Struct("<QBQIII")
+
+# One message between actors; a batch larger than this is sent in several.
+MESSAGE_BYTES_MAX = 8 * 2**20
+
+
+def encode_requests(requests: Iterable[Request]) -> bytes:
+    parts: list[bytes] = []
+    for r in requests:
+        parts.append(
+            _REQUEST.pack(
+                r.id,
+                r.op,
+                r.read,
+                r.dialect,
+                r.connection,
+                r.tx,
+                r.cursor,
+                r.count,
+                r.qid,
+                r.bookmark,
+                r.term,
+                r.acknowledged,
+                r.timeout_ms,
+                len(r.query),
+                len(r.parameters),
+            )
+        )
+        parts.append(r.query)
+        parts.append(r.parameters)
+    return b"".join(parts)
+
+
+def decode_requests(data: bytes) -> list[Request]:
+    requests: list[Request] = []
+    offset = 0
+    while offset < len(data):
+        (
+            identity,
+            op,
+            read,
+            dialect,
+            connection,
+            tx,
+            cursor,
+            count,
+            qid,
+            bookmark,
+            term,
+            acknowledged,
+            timeout_ms,
+            query_bytes,
+            parameter_bytes,
+        ) = _REQUEST.unpack_from(data, offset)
+        offset += _REQUEST.size
+        query = data[offset : offset + query_bytes]
+        offset += query_bytes
+        parameters = data[offset : offset + parameter_bytes]
+        offset += parameter_bytes
+        requests.append(
+            Request(
+                identity,
+                Op(op),
+                connection,
+                bool(read),
+                dialect,
+                tx,
+                cursor,
+                count,
+                qid,
+                bookmark,
+                term,
+                acknowledged,
+                timeout_ms,
+                query,
+                parameters,
+            )
+        )
+    return requests
+
+
+def encode_replies(replies: Iterable[Reply]) -> bytes:
+    parts: list[bytes] = []
+    for r in replies:
+        sizes = (len(r.head), len(r.body), len(r.tail))
+        parts += (_REPLY.pack(r.id, r.status, r.index, *sizes), r.head, r.body, r.tail)
+    return b"".join(parts)
+
+
+def decode_replies(data: bytes) -> list[Reply]:
+    replies: list[Reply] = []
+    offset = 0
+    while offset < len(data):
+        identity, status, index, head, body, tail = _REPLY.unpack_from(data, offset)
+        offset += _REPLY.size
+        middle = offset + head
+        end = middle + body
+        last = end + tail
+        replies.append(
+            Reply(
+                identity,
+                Status(status),
+                index,
+                data[offset:middle],
+                data[middle:end],
+                data[end:last],
+            )
+        )
+        offset = last
+    return replies

@@ -1,0 +1,268 @@
+"""The server loop: one inbox in, a Raft core in the middle, effects out.
+
+Everything that happens to a server is an event in one inbox: messages of peers, ticks, proposals,
+reads, completions of the disk and of the state machine. ``advance`` takes a batch of events, steps
+the core, and hands what comes out to three ports: ``Log`` (the disk), ``Machine`` (the state
+machine) and ``Network``. It is synchronous and touches no thread, clock or socket, so a simulator
+can drive the very same code; in production the ports are threads and actor calls
+(``server_actor.py``).
+
+The contract of a Ready (``raft/ready.py``) is kept here and nowhere else: persisted things first go
+to the log, and what must wait for them is kept in ``_held`` until the log says that they are
+durable.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from actors import envelope
+from actors.raft import codec
+from actors.raft.core import RaftCore
+from actors.raft.messages import (
+    Applied,
+    Entry,
+    EntryKind,
+    PeerDown,
+    PeerMessage,
+    PeerReset,
+    Persisted,
+    Propose,
+    ReadIndex,
+    SnapshotChunk,
+    SnapshotChunkRead,
+    SnapshotRefused,
+    SnapshotRestored,
+    SnapshotSaved,
+    Tick,
+    Unreachable,
+)
+from actors.raft.ready import (
+    HardState,
+    Ready,
+    RefusalReason,
+    Role,
+    SnapshotMark,
+    SnapshotWanted,
+    SoftState,
+)
+
+__all__ = ["FromPeer", "Log", "Machine", "Network", "Proposal", "RaftServer", "ReadRequest"]
+
+
+@dataclass(frozen=True, slots=True)
+class FromPeer:
+    """A message between servers as it arrived."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A batch of writes executed on the head in ``term``.
+
+    Batches of one ``generation`` build on one another: when one is refused, so are all later ones.
+    """
+
+    token: int
+    term: int
+    generation: int
+    payloads: tuple[tuple[EntryKind, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """Linearizable reads that wait for one index; ``token`` is the machine's."""
+
+    token: int
+
+
+Event = (
+    FromPeer
+    | Proposal
+    | ReadRequest
+    | Tick
+    | Persisted
+    | Applied
+    | SnapshotSaved
+    | SnapshotRestored
+    | SnapshotRefused
+    | SnapshotChunkRead
+    | PeerReset
+    | PeerDown
+    | Unreachable
+)
+
+
+class Log(Protocol):
+    """The disk. Completions come back as events: ``Persisted``, ``SnapshotChunkRead``."""
+
+    def write(
+        self,
+        sequence: int,
+        hard_state: HardState | None,
+        reset: SnapshotMark | None,
+        entries: Sequence[Entry],
+    ) -> None: ...
+
+    def receive_chunk(self, chunk: SnapshotChunk) -> None:
+        """Write a piece of the leader's snapshot; install it after the last one."""
+
+    def read_chunk(self, wanted: SnapshotWanted) -> None: ...
+
+    def compact(self, keep_from: int) -> None: ...
+
+
+class Machine(Protocol):
+    """The state machine. Completions come back as ``Applied``, ``SnapshotSaved``, ..."""
+
+    def apply(self, entries: Sequence[Entry]) -> None: ...
+
+    def role_changed(self, state: SoftState) -> None: ...
+
+    def proposal_refused(self, token: int, reason: RefusalReason) -> None: ...
+
+    def reads_ready(self, reads: Sequence[tuple[int, int]]) -> None: ...
+
+    def reads_failed(self, tokens: Sequence[int]) -> None: ...
+
+
+class Network(Protocol):
+    """Messages to other servers; lossy."""
+
+    def send(self, peer: int, data: bytes) -> None: ...
+
+
+class RaftServer:
+    """See the module. ``advance`` is called by one thread."""
+
+    def __init__(
+        self, core: RaftCore, log: Log, machine: Machine, network: Network, sender: envelope.Sender
+    ) -> None:
+        self.core = core
+        self._log = log
+        self._machine = machine
+        self._network = network
+        self._sender = sender
+        self._held: deque[tuple[int, tuple[PeerMessage, ...]]] = deque()
+        self._writes_under_way = 0
+        self._refused_generation = -1
+        self.refused_peers: dict[int, str] = {}  # server id -> why its messages are not taken
+
+    @property
+    def deadline_ms(self) -> int:
+        """When the next Tick is wanted."""
+        return self.core.deadline_ms
+
+    def advance(self, events: Sequence[Event], now_ms: int) -> None:
+        """Take a batch of events; everything that follows from them has been handed out."""
+        self.core.advance_clock(now_ms)
+        for event in events:
+            self._take(event)
+        self._drain()
+
+    # ----------------------------------------------------------------- events
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, FromPeer):
+            for message in self._sender.open(event.data, self.refused_peers):
+                self._step_peer(message)
+        elif isinstance(event, Proposal):
+            self._propose(event)
+        elif isinstance(event, ReadRequest):
+            self.core.step(ReadIndex(event.token))
+        elif isinstance(event, Persisted):
+            self._persisted(event)
+        elif isinstance(event, SnapshotSaved):
+            self.core.step(event)
+            self._log.compact(event.keep_from)
+        else:
+            self.core.step(event)
+
+    def _step_peer(self, data: bytes) -> None:
+        try:
+            message = codec.decode(data)
+        except codec.CodecError:
+            self.core.dropped += 1
+            return
+        self.core.step(message)
+
+    def _propose(self, proposal: Proposal) -> None:
+        leads = self.core.role is Role.LEADER and self.core.term == proposal.term
+        if not leads or proposal.generation == self._refused_generation:
+            self._refuse(proposal.token, proposal.generation, RefusalReason.NOT_LEADER)
+            return
+        self.core.step(Propose(proposal.token, proposal.payloads))
+        # Asked for at once, so that a refusal is known before the next proposal of its generation.
+        if self.core.was_refused(proposal.token):
+            self._refused_generation = proposal.generation
+
+    def _refuse(self, token: int, generation: int, reason: RefusalReason) -> None:
+        self._refused_generation = generation
+        self._machine.proposal_refused(token, reason)
+
+    def _persisted(self, event: Persisted) -> None:
+        self._writes_under_way -= 1
+        self.core.step(event)
+        self._release(event.sequence)
+
+    # ----------------------------------------------------------------- effects
+
+    def _drain(self) -> None:
+        while (ready := self.core.ready()) is not None:
+            self._carry_out(ready)
+
+    def _carry_out(self, ready: Ready) -> None:
+        if ready.soft_state is not None:
+            self._machine.role_changed(ready.soft_state)
+        self._persist(ready)
+        self._send(ready.messages)
+        if ready.committed:
+            self._machine.apply(ready.committed)
+        if ready.reads:
+            self._machine.reads_ready(ready.reads)
+        if ready.reads_failed:
+            self._machine.reads_failed(ready.reads_failed)
+        for refused in ready.refused:
+            self._machine.proposal_refused(refused.token, refused.reason)
+        for wanted in ready.snapshot_requests:
+            self._log.read_chunk(wanted)
+
+    def _persist(self, ready: Ready) -> None:
+        for chunk in ready.snapshot_chunks:
+            self._log.receive_chunk(chunk)
+        if not ready.sequence:
+            return
+        self._held.append((ready.sequence, ready.messages_after_persist))
+        if (
+            ready.hard_state is None
+            and ready.log_reset is None
+            and not ready.entries
+            and not ready.snapshot_chunks
+            and not self._writes_under_way
+        ):
+            self.core.step(Persisted(ready.sequence))
+            self._release(ready.sequence)
+            return
+        self._writes_under_way += 1
+        self._log.write(ready.sequence, ready.hard_state, ready.log_reset, ready.entries)
+
+    def _release(self, sequence: int) -> None:
+        """Send what waited for the Readys up to ``sequence`` to be durable."""
+        messages: list[PeerMessage] = []
+        while self._held and self._held[0][0] <= sequence:
+            messages += self._held.popleft()[1]
+        self._send(messages)
+
+    def _send(self, messages: Sequence[PeerMessage]) -> None:
+        """All messages to one peer travel together."""
+        if not messages:
+            return
+        by_peer: dict[int, list[bytes]] = {}
+        for message in messages:
+            by_peer.setdefault(message.receiver, []).append(codec.encode(message))
+        for peer, encoded in by_peer.items():
+            self._network.send(peer, self._sender.seal(encoded))

@@ -1,0 +1,198 @@
+"""Snapshots on disk: written whole or not at all, checked when read, sent in chunks.
+
+A snapshot file is::
+
+    magic "RFTSNAP1" | meta bytes u32 | meta (JSON) | section ... | end
+    section: length u32 | crc32 u32 | bytes        (sections are pieces of one stream)
+    end:     length 0 u32 | crc32 of the whole stream u32
+
+It is written to a temporary name, synced, renamed, and the directory synced; only then is the log
+cut. The one before it is removed after that. A snapshot that comes from the leader is written to
+``incoming.part`` as its chunks arrive, checked as a whole, and renamed in the same way.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+
+from actors.disk import AppendFile, Disk
+from actors.errors import DirectoryRefused, DiskFailure
+
+__all__ = ["SnapshotMeta", "SnapshotStore"]
+
+_MAGIC = b"RFTSNAP1"
+_LENGTH = struct.Struct("<I")
+_SECTION = struct.Struct("<II")
+# A piece of the stream in the file; also what is held in memory while reading.
+SECTION_BYTES_MAX = 16 * 2**20
+_INCOMING = "incoming.part"
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotMeta:
+    """What a snapshot stands for: all entries up to ``index``, the last of them of ``term``."""
+
+    index: int
+    term: int
+    cluster_id: str
+    outcomes: str  # actors.outcomes.OutcomeTable, hexadecimal
+    format: int = 1
+
+
+class SnapshotStore:
+    """The snapshots of one server. ``save`` runs in a thread of its own, one at a time.
+
+    Raises:
+        DirectoryRefused: the newest snapshot is damaged.
+        DiskFailure: a write or sync failed; the process must end.
+    """
+
+    def __init__(self, disk: Disk, directory: str = "snapshots") -> None:
+        self._disk = disk
+        self._directory = directory
+        self._incoming: AppendFile | None = None
+        disk.make_directory(directory)
+        for name in disk.names(directory):
+            if name.endswith((".tmp", ".part")):
+                disk.remove(self._path(name))
+
+    def newest(self) -> str | None:
+        """Name of the newest snapshot."""
+        names = [n for n in self._disk.names(self._directory) if n.endswith(".snapshot")]
+        return names[-1] if names else None
+
+    def save(self, meta: SnapshotMeta, stream: Iterable[bytes]) -> str:
+        """Write a snapshot durably and remove the older ones; its name."""
+        name = f"{meta.index:016d}-{meta.term:08d}.snapshot"
+        temporary = self._path(name + ".tmp")
+        self._disk.remove(temporary)
+        file = self._disk.append(temporary)
+        try:
+            for piece in _file_pieces(meta, stream):
+                file.write(piece)
+            file.sync()
+        finally:
+            file.close()
+        self._disk.rename(temporary, self._path(name))
+        self._remove_older(name)
+        return name
+
+    def load(self, name: str) -> tuple[SnapshotMeta, Iterator[bytes]]:
+        """Meta data, and the stream as an iterator that checks as it goes."""
+        meta, offset = self._read_meta(name)
+        return meta, self._sections(name, offset)
+
+    def meta(self, name: str) -> SnapshotMeta:
+        return self._read_meta(name)[0]
+
+    def size(self, name: str) -> int:
+        return self._disk.size(self._path(name))
+
+    def chunk(self, name: str, offset: int, size: int) -> bytes:
+        """Raw bytes of the file, to be sent to a follower."""
+        return self._disk.read(self._path(name), offset, size)
+
+    # ----------------------------------------------------------------- from the leader
+
+    def receive(self, offset: int, data: bytes) -> None:
+        """Append a chunk; a chunk at offset 0 begins anew."""
+        if offset == 0:
+            self.abandon()
+            self._disk.remove(self._path(_INCOMING))
+            self._incoming = self._disk.append(self._path(_INCOMING))
+        if self._incoming is None or self._incoming.size() != offset:
+            raise DiskFailure(f"a snapshot chunk at byte {offset} does not follow what is here")
+        self._incoming.write(data)
+
+    def finish(self) -> str:
+        """Sync, check and name what was received. ``DirectoryRefused`` if it is damaged."""
+        assert self._incoming is not None
+        self._incoming.sync()
+        self._incoming.close()
+        self._incoming = None
+        meta, offset = self._read_meta(_INCOMING)
+        for _ in self._sections(_INCOMING, offset):
+            pass
+        name = f"{meta.index:016d}-{meta.term:08d}.snapshot"
+        self._disk.rename(self._path(_INCOMING), self._path(name))
+        return name
+
+    def abandon(self) -> None:
+        """Close a transfer that will not be finished."""
+        if self._incoming is not None:
+            self._incoming.close()
+            self._incoming = None
+
+    def remove_older(self, name: str) -> None:
+        """Called when ``name`` is loaded and the log has been cut to it."""
+        self._remove_older(name)
+
+    # ----------------------------------------------------------------- files
+
+    def _path(self, name: str) -> str:
+        return f"{self._directory}/{name}"
+
+    def _remove_older(self, name: str) -> None:
+        for other in self._disk.names(self._directory):
+            if other.endswith(".snapshot") and other < name:
+                self._disk.remove(self._path(other))
+
+    def _read_meta(self, name: str) -> tuple[SnapshotMeta, int]:
+        path = self._path(name)
+        head = self._disk.read(path, 0, len(_MAGIC) + 2 * _LENGTH.size)
+        if not head.startswith(_MAGIC) or len(head) < len(_MAGIC) + 2 * _LENGTH.size:
+            raise _damaged(path, "it does not begin as a snapshot")
+        length, crc = _SECTION.unpack_from(head, len(_MAGIC))
+        text = self._disk.read(path, len(head), min(length, SECTION_BYTES_MAX))
+        if len(text) < length or zlib.crc32(text) != crc:
+            raise _damaged(path, "its head does not check")
+        meta = SnapshotMeta(**json.loads(text))
+        if meta.format != 1:
+            raise DirectoryRefused(
+                f"{path} has format {meta.format}, this version reads format 1. Start the version "
+                "that wrote it."
+            )
+        return meta, len(head) + length
+
+    def _sections(self, name: str, offset: int) -> Iterator[bytes]:
+        path = self._path(name)
+        total = 0
+        while True:
+            head = self._disk.read(path, offset, _SECTION.size)
+            if len(head) < _SECTION.size:
+                raise _damaged(path, "it ends too early")
+            length, crc = _SECTION.unpack(head)
+            offset += _SECTION.size
+            if length == 0:
+                if crc != total:
+                    raise _damaged(path, "its checksum does not match")
+                return
+            data = self._disk.read(path, offset, min(length, SECTION_BYTES_MAX))
+            offset += length
+            if len(data) < length or zlib.crc32(data) != crc:
+                raise _damaged(path, f"the section before byte {offset} does not check")
+            total = zlib.crc32(data, total)
+            yield data
+
+
+def _file_pieces(meta: SnapshotMeta, stream: Iterable[bytes]) -> Iterator[bytes]:
+    text = json.dumps(asdict(meta)).encode()
+    yield _MAGIC + _SECTION.pack(len(text), zlib.crc32(text)) + text
+    total = 0
+    for part in stream:
+        for start in range(0, len(part), SECTION_BYTES_MAX):
+            piece = part[start : start + SECTION_BYTES_MAX]
+            total = zlib.crc32(piece, total)
+            yield _SECTION.pack(len(piece), zlib.crc32(piece)) + piece
+    yield _SECTION.pack(0, total)
+
+
+def _damaged(path: str, what: str) -> DirectoryRefused:
+    return DirectoryRefused(
+        f"the snapshot {path} is damaged: {what}. Move this server's directory aside and start it "
+        "with an empty one: it will be filled again by the other servers."
+    )

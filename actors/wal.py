@@ -1,0 +1,278 @@
+"""The write-ahead log: entries and the (term, vote) record, in segments of checksummed frames.
+
+Theory of operation. One ``append`` is one *frame*, whatever number of records it holds: term, vote
+and entries that belong together become durable together. ``sync`` makes all frames so far durable,
+so many appends can share one sync. A frame is
+
+    magic u32 | body bytes u32 | number u64 | crc32 of the body, seeded with the frame before u32
+    | crc32 of these fields u32 | body
+
+The header has its own checksum, so that a damaged length is not taken for a short file. A body is
+a run of records: type u8, length u32, payload.
+
+Recovery reads the segments in order. A frame that does not check is a *torn tail* only if it is
+the last thing in the last segment: then it was never synced, nobody was told of it, and it is cut
+off. If any whole frame of ours stands behind it the log is damaged, and we refuse to start
+(etcd's rule): the server must then rejoin from its peers, not pretend.
+
+An entry record with an index that is there already truncates the log from that index on. A reset
+record (after a snapshot came from the leader) empties it. A segment is removed when a later one
+exists and all its entries lie below the compaction point; each segment therefore begins with the
+newest (term, vote).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from actors.disk import AppendFile, Disk
+from actors.errors import DirectoryRefused
+from actors.raft.messages import Entry, EntryKind
+from actors.raft.ready import HardState, SnapshotMark
+
+__all__ = ["SEGMENT_BYTES_MAX", "Recovered", "WriteAheadLog"]
+
+# A new segment is begun when this is passed: etcd's size. Smaller ones free disk space sooner.
+SEGMENT_BYTES_MAX = 64 * 2**20
+# No single frame may be larger: a damaged length must not make recovery read gigabytes.
+FRAME_BYTES_MAX = 512 * 2**20
+
+_MAGIC = 0x31544652  # "RFT1"
+_HEADER = struct.Struct("<IIQI")
+_CRC = struct.Struct("<I")
+_HEADER_BYTES = _HEADER.size + _CRC.size
+_RECORD = struct.Struct("<BI")
+_ENTRY = struct.Struct("<QQB")
+_PAIR = struct.Struct("<QQ")
+
+_TYPE_ENTRY = 1
+_TYPE_HARD_STATE = 2
+_TYPE_RESET = 3
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What the log held when it was opened."""
+
+    hard_state: HardState = field(default_factory=lambda: HardState(0, 0))
+    reset: SnapshotMark = field(default_factory=lambda: SnapshotMark(0, 0))  # newest one
+    entries: list[Entry] = field(default_factory=list)
+    torn_bytes: int = 0  # cut off the end of the last segment
+
+
+@dataclass(slots=True)
+class _Segment:
+    name: str
+    last_index: int = 0
+
+
+class WriteAheadLog:
+    """Append frames, sync, compact. One thread at a time.
+
+    Raises:
+        DirectoryRefused: the log on disk is damaged elsewhere than at its very end.
+        DiskFailure: a write or sync failed; the process must end.
+    """
+
+    def __init__(self, disk: Disk, directory: str = "raft") -> None:
+        self._disk = disk
+        self._directory = directory
+        self._segments: list[_Segment] = []
+        self._file: AppendFile | None = None
+        self._number = 0
+        self._crc = 0
+        self._hard_state = HardState(0, 0)
+
+    def open(self) -> Recovered:
+        """Read everything, cut a torn tail, and make ready to append."""
+        self._disk.make_directory(self._directory)
+        recovered = Recovered()
+        names = [n for n in self._disk.names(self._directory) if n.endswith(".wal")]
+        for position, name in enumerate(names):
+            self._segments.append(_Segment(name))
+            self._read_segment(name, recovered, last=position == len(names) - 1)
+        self._hard_state = recovered.hard_state
+        if not self._segments:
+            self._begin_segment()
+        else:
+            self._file = self._disk.append(self._path(self._segments[-1].name))
+        return recovered
+
+    def append(
+        self,
+        hard_state: HardState | None,
+        entries: Sequence[Entry],
+        reset: SnapshotMark | None = None,
+    ) -> None:
+        """Write one frame: ``reset`` first, then the rest. Not durable before ``sync``.
+
+        ``reset`` says that a snapshot up to there is durable and takes the place of all entries.
+        """
+        parts: list[bytes] = []
+        if reset is not None:
+            parts.append(_RECORD.pack(_TYPE_RESET, _PAIR.size) + _PAIR.pack(*reset))
+        if hard_state is not None:
+            self._hard_state = hard_state
+            parts.append(_hard_state_record(hard_state))
+        for entry in entries:
+            parts.append(_RECORD.pack(_TYPE_ENTRY, _ENTRY.size + len(entry.data)))
+            parts.append(_ENTRY.pack(entry.index, entry.term, entry.kind))
+            parts.append(entry.data)
+        if entries:
+            self._segments[-1].last_index = entries[-1].index
+        self._write_frame(b"".join(parts))
+
+    def sync(self) -> None:
+        """Make every frame so far durable; begin a new segment if this one is full."""
+        assert self._file is not None
+        self._file.sync()
+        if self._file.size() >= SEGMENT_BYTES_MAX:
+            self._begin_segment()
+
+    def compact(self, keep_from: int) -> None:
+        """Remove segments that hold only entries below ``keep_from``."""
+        if self._segments[-1].last_index and self._segments[-1].last_index < keep_from:
+            self._begin_segment()
+        while len(self._segments) > 1 and self._segments[0].last_index < keep_from:
+            self._disk.remove(self._path(self._segments[0].name))
+            self._segments.pop(0)
+
+    def bytes_on_disk(self) -> int:
+        return sum(self._disk.size(self._path(segment.name)) for segment in self._segments)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    # ----------------------------------------------------------------- writing
+
+    def _path(self, name: str) -> str:
+        return f"{self._directory}/{name}"
+
+    def _write_frame(self, body: bytes) -> None:
+        assert self._file is not None
+        assert len(body) <= FRAME_BYTES_MAX
+        self._number += 1
+        self._crc = zlib.crc32(body, self._crc)
+        header = _HEADER.pack(_MAGIC, len(body), self._number, self._crc)
+        self._file.write(header + _CRC.pack(zlib.crc32(header)) + body)
+
+    def _begin_segment(self) -> None:
+        if self._file is not None:
+            self._file.sync()
+            self._file.close()
+        name = f"{self._number + 1:016d}.wal"
+        self._file = self._disk.append(self._path(name))
+        self._segments.append(_Segment(name))
+        self._crc = 0  # the chain of checksums begins anew, so a segment can be read alone
+        self._write_frame(_hard_state_record(self._hard_state))
+        self._file.sync()
+
+    # ----------------------------------------------------------------- reading
+
+    def _read_segment(self, name: str, recovered: Recovered, *, last: bool) -> None:
+        data = self._disk.read(self._path(name))
+        offset = 0
+        self._crc = 0
+        while offset < len(data):
+            body = self._check_frame(data, offset)
+            if body is None:
+                self._refuse_unless_torn(name, data, offset, last=last)
+                self._disk.truncate(self._path(name), offset)
+                recovered.torn_bytes += len(data) - offset
+                break
+            self._read_records(name, body, recovered)
+            offset += _HEADER_BYTES + len(body)
+
+    def _check_frame(self, data: bytes, offset: int) -> bytes | None:
+        """The body of a sound frame at ``offset``, else None. Advances the checksum chain."""
+        header = _parse_header(data, offset)
+        if header is None:
+            return None
+        length, number, crc = header
+        body = data[offset + _HEADER_BYTES : offset + _HEADER_BYTES + length]
+        if len(body) < length or zlib.crc32(body, self._crc) != crc:
+            return None
+        if self._number and number != self._number + 1:
+            return None
+        self._number = number
+        self._crc = crc
+        return body
+
+    def _refuse_unless_torn(self, name: str, data: bytes, offset: int, *, last: bool) -> None:
+        behind = _find_header(data, offset + 1)
+        if last and behind is None:
+            return
+        raise DirectoryRefused(
+            f"the log segment {self._path(name)} is damaged at byte {offset}, with sound data behind "
+            "it. This is not the trace of a crash, so starting from it could lose acknowledged "
+            "writes. Move this server's directory aside and start it with an empty one: it will "
+            "be filled again by the other servers."
+        )
+
+    def _read_records(self, name: str, body: bytes, recovered: Recovered) -> None:
+        offset = 0
+        while offset < len(body):
+            kind, length = _RECORD.unpack_from(body, offset)
+            offset += _RECORD.size
+            payload = body[offset : offset + length]
+            offset += length
+            if kind == _TYPE_ENTRY:
+                index, term, entry_kind = _ENTRY.unpack_from(payload)
+                entry = Entry(index, term, EntryKind(entry_kind), payload[_ENTRY.size :])
+                _put(recovered, entry)
+                self._segments[-1].last_index = index
+            elif kind == _TYPE_HARD_STATE:
+                recovered.hard_state = HardState(*_PAIR.unpack(payload))
+            elif kind == _TYPE_RESET:
+                recovered.reset = SnapshotMark(*_PAIR.unpack(payload))
+                recovered.entries.clear()
+            else:
+                raise DirectoryRefused(
+                    f"{self._path(name)} holds a record of type {kind}, which this version does not "
+                    "know. It was written by a newer version: start that one."
+                )
+
+
+def _put(recovered: Recovered, entry: Entry) -> None:
+    entries = recovered.entries
+    if entries and entry.index <= entries[-1].index:
+        del entries[max(0, entry.index - entries[0].index) :]
+    if entries and entry.index != entries[-1].index + 1:
+        raise DirectoryRefused(
+            f"the log jumps from entry {entries[-1].index} to entry {entry.index}: it is damaged. "
+            "Move this server's directory aside and start it with an empty one."
+        )
+    entries.append(entry)
+
+
+def _parse_header(data: bytes, offset: int) -> tuple[int, int, int] | None:
+    """(body bytes, number, crc) if a sound header stands at ``offset``."""
+    if offset + _HEADER_BYTES > len(data):
+        return None
+    magic, length, number, crc = _HEADER.unpack_from(data, offset)
+    (header_crc,) = _CRC.unpack_from(data, offset + _HEADER.size)
+    if magic != _MAGIC or length > FRAME_BYTES_MAX:
+        return None
+    if zlib.crc32(data[offset : offset + _HEADER.size]) != header_crc:
+        return None
+    return length, number, crc
+
+
+def _find_header(data: bytes, start: int) -> int | None:
+    """Offset of the next sound frame header at or after ``start``."""
+    magic = _MAGIC.to_bytes(4, "little")
+    offset = data.find(magic, start)
+    while offset != -1:
+        if _parse_header(data, offset) is not None:
+            return offset
+        offset = data.find(magic, offset + 1)
+    return None
+
+
+def _hard_state_record(state: HardState) -> bytes:
+    return _RECORD.pack(_TYPE_HARD_STATE, _PAIR.size) + _PAIR.pack(state.term, state.vote)
