@@ -80,18 +80,20 @@ class Server:
 
 
 def against(
-    server: Server, client: Callable[[str], Coroutine[Any, Any, None]], timeout: float = 20
+    server: Server,
+    client: Callable[[str], Coroutine[Any, Any, None]],
+    run: Callable[[Coroutine[Any, Any, None]], None] = bolt_client.run_event_loop,
 ) -> None:
     async def main() -> None:
         listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
         port = listener.sockets[0].getsockname()[1]
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(20):
                 await client(f"127.0.0.1:{port}")
         finally:
             listener.close()
 
-    asyncio.run(main())
+    run(main())
 
 
 def row_server(message: bytes) -> bytes:
@@ -150,8 +152,9 @@ def test_long_messages_are_cut_into_chunks() -> None:
     assert framed[2 + 65_535 :] == b"\x00\x01\x00\x00\x00"
 
 
+@pytest.mark.parametrize("run", [asyncio.run, bolt_client.run_event_loop])
 @pytest.mark.parametrize("piece", [0, 1, 3])
-def test_run_decodes_rows_however_they_arrive(piece: int) -> None:
+def test_run_decodes_rows_however_they_arrive(piece: int, run: Any) -> None:
     server = Server(row_server, piece=piece)
 
     async def client(address: str) -> None:
@@ -161,7 +164,7 @@ def test_run_decodes_rows_however_they_arrive(piece: int) -> None:
         assert await connection.run(Statement("Q")) == [[1, "x"], [-1000, None]]
         connection.close()
 
-    against(server, client)
+    against(server, client, run)
     assert [message[1] for message in server.received[:6]] == [0x01, 0x6A, 0x10, 0x3F, 0x10, 0x3F]
     hello, _ = bolt_client.unpack(server.received[0], 2)
     assert hello["bolt_agent"]["product"] and hello["user_agent"]
@@ -392,6 +395,64 @@ def test_killing_needs_this_machine_and_process_ids(tmp_path: Path) -> None:
 def test_histogram_has_a_line_for_every_bucket() -> None:
     lines = failover.histogram([0.85, 0.899, 1.1]).splitlines()
     assert [line.split()[2:] for line in lines] == [["2", "##"], ["0"], ["0"], ["1", "#"]]
+
+
+def test_the_writer_goes_on_after_failures_and_lost_connections() -> None:
+    """Told "not now" twice, hung up on once; then served. It counts what it saw."""
+    script = ["fail", "fail", "hang up"]
+    state = {"bad": False}
+
+    def answer(message: bytes) -> bytes | None:
+        if message[1] == 0x0F:
+            state["bad"] = False
+        elif state["bad"]:
+            return IGNORED
+        elif message[1] == 0x10 and script:
+            if script.pop(0) == "hang up":
+                return None
+            state["bad"] = True
+            return failure("Neo.TransientError.General.DatabaseUnavailable")
+        return success(bookmark="rayft:9") if message[1] == 0x3F else SUCCESS
+
+    async def client(address: str) -> None:
+        writer = failover.Writer(address, run=1)
+        task = asyncio.create_task(writer.run())
+        moment = failover.perf_counter()
+        assert await writer.acknowledged_after(moment) > moment
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert writer.failures == {
+            "Neo.TransientError.General.DatabaseUnavailable": 2,
+            "BoltError": 1,
+        }
+        assert writer.acknowledged[0] == 3  # numbers are not used twice
+        assert writer.bookmark == "rayft:9"
+
+    against(Server(answer), client)
+
+
+@pytest.mark.parametrize(
+    ("found", "problem"),
+    [([0, 1, 2], None), ([0, 1, 2, 3], None), ([0, 2], "1 acknowledged"), ([0, 1, 1, 2], "twice")],
+)
+def test_lost_and_doubled_writes_are_found(found: list[int], problem: str | None) -> None:
+    """Writes 0 to 2 were acknowledged; 3 had no answer and may be there or not."""
+
+    def answer(message: bytes) -> bytes:
+        if message[1] == 0x10 and b"Probe" in message:
+            return SUCCESS + b"".join(record(number) for number in found)
+        if message[1] == 0x10:
+            return SUCCESS + record(True, 1)
+        return SUCCESS
+
+    async def client(address: str) -> None:
+        writer = failover.Writer(address, run=1)
+        writer.acknowledged = [0, 1, 2]
+        problems = await failover.check([address], writer)
+        assert len(problems) == (problem is not None)
+        assert problem is None or problem in problems[0]
+
+    against(Server(answer), client)
 
 
 def test_load_prints_a_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
