@@ -1,0 +1,130 @@
+"""Elections: time-outs, pre-votes, votes (paper, 5.2 and 5.4.1; dissertation, 4.2.3 and 9.6).
+
+A server that hears no leader first asks whether it could win (pre-vote, which changes no term),
+then raises its term and asks for votes. Its requests leave, and its own vote counts, only when
+term and vote are on its disk: otherwise a crash in between would let it campaign twice in one
+term, the second time with a shorter log and the first time's votes.
+"""
+
+from __future__ import annotations
+
+from actors.raft import leader
+from actors.raft.messages import PreVoteReply, PreVoteRequest, VoteReply, VoteRequest
+from actors.raft.quorum import VoteResult, vote_result
+from actors.raft.ready import HardState, Role
+from actors.raft.state import State
+
+__all__ = [
+    "campaign",
+    "handle_pre_vote_reply",
+    "handle_pre_vote_request",
+    "handle_vote_reply",
+    "handle_vote_request",
+    "in_lease",
+    "own_vote_persisted",
+]
+
+
+def campaign(state: State) -> None:
+    """The election time-out has passed."""
+    if state.installing is not None:
+        # The log is about to be replaced by a snapshot; nothing to offer until then.
+        state.reset_election_deadline()
+        return
+    if not state.config.pre_vote:
+        _stand(state)
+        return
+    state.become_follower(state.term, 0)
+    state.role = Role.PRE_CANDIDATE
+    state.votes = {state.id: True}
+    if _result(state) is VoteResult.WON:
+        _stand(state)
+        return
+    log = state.log
+    for peer in state.peers:
+        state.outbox.append(
+            PreVoteRequest(state.term + 1, state.id, peer, log.last_index, log.last_term)
+        )
+
+
+def _stand(state: State) -> None:
+    state.become_follower(state.term + 1, 0)
+    state.role = Role.CANDIDATE
+    state.vote = state.id
+    log = state.log
+    for peer in state.peers:
+        state.after_persist.append(
+            VoteRequest(state.term, state.id, peer, log.last_index, log.last_term)
+        )
+
+
+def _result(state: State) -> VoteResult:
+    return vote_result(state.votes, state.config.voters)
+
+
+def own_vote_persisted(state: State) -> None:
+    """A write completed: if it holds this candidate's vote for itself, the vote counts."""
+    if state.role is Role.CANDIDATE and state.persistence.durable == HardState(
+        state.term, state.id
+    ):
+        _count_vote(state, state.id, granted=True)
+
+
+def _count_vote(state: State, voter: int, *, granted: bool) -> None:
+    # The first answer counts; a duplicate says the same.
+    state.votes.setdefault(voter, granted)
+    result = _result(state)
+    if result is VoteResult.LOST:
+        state.become_follower(state.term, 0)
+    elif result is VoteResult.WON:
+        if state.role is Role.PRE_CANDIDATE:
+            _stand(state)
+        else:
+            leader.become_leader(state)
+
+
+def in_lease(state: State) -> bool:
+    """Whether a live leader makes requests for votes pointless (dissertation, 4.2.3)."""
+    if not state.config.check_quorum:
+        return False
+    if state.role is Role.LEADER:
+        contact_ms = leader.quorum_contact_ms(state)
+    elif state.leader != 0:
+        contact_ms = state.leader_heard_ms
+    else:
+        return False
+    return state.now_ms - contact_ms < state.config.election_timeout_min_ms
+
+
+def handle_pre_vote_request(state: State, message: PreVoteRequest) -> None:
+    """Say whether this server would vote so. Changes nothing and promises nothing."""
+    granted = message.term > state.term and state.log.is_up_to_date(
+        message.last_index, message.last_term
+    )
+    term = message.term if granted else state.term
+    state.outbox.append(PreVoteReply(term, state.id, message.sender, granted))
+
+
+def handle_pre_vote_reply(state: State, message: PreVoteReply) -> None:
+    """Count a pre-vote; grants are for the term after this one."""
+    if state.role is not Role.PRE_CANDIDATE:
+        return
+    if message.granted and message.term != state.term + 1:
+        return
+    _count_vote(state, message.sender, granted=message.granted)
+
+
+def handle_vote_request(state: State, message: VoteRequest) -> None:
+    """Vote at most once in a term, and only for a log as new as this one (paper, 5.2, 5.4.1)."""
+    free = state.vote == message.sender or (state.vote == 0 and state.leader == 0)
+    granted = free and state.log.is_up_to_date(message.last_index, message.last_term)
+    if granted:
+        state.become_follower(state.term, 0)
+        state.vote = message.sender
+    state.after_persist.append(VoteReply(state.term, state.id, message.sender, granted))
+
+
+def handle_vote_reply(state: State, message: VoteReply) -> None:
+    """Count a vote of this term."""
+    if state.role is Role.CANDIDATE:
+        _count_vote(state, message.sender, granted=message.granted)

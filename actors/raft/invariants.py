@@ -1,0 +1,92 @@
+"""What must hold in every core after every step; tests call ``check`` after each event.
+
+The cheap ones are asserted where the state changes as well, in ``log.py`` above all. These here
+read the whole log and are for tests and for simulation.
+"""
+
+from __future__ import annotations
+
+from actors.raft.core import RaftCore
+from actors.raft.log import RaftLog
+from actors.raft.progress import Progress
+from actors.raft.ready import ProgressState, Role
+from actors.raft.state import State
+
+__all__ = ["check"]
+
+
+def check(core: RaftCore) -> None:
+    """Verify one core.
+
+    Raises:
+        AssertionError: the message names the invariant and the values that break it.
+    """
+    state = core._state
+    _check_log(state.log)
+    _check_roles(state)
+    _check_outgoing(state)
+    if state.leadership is not None:
+        log = state.log
+        assert log.term_at(state.leadership.term_start) == state.term or (
+            state.leadership.term_start <= log.base_index
+        ), "a leader's own first entry is in its log"
+        for progress in state.leadership.progress.values():
+            _check_progress(progress, state)
+
+
+def _check_log(log: RaftLog) -> None:
+    order = (
+        log.base_index,
+        log.snapshot.index,
+        log.applied_index,
+        log.delivered_index,
+        log.commit_index,
+        log.last_index,
+    )
+    assert list(order) == sorted(order), f"base..snapshot..applied..last out of order: {order}"
+    assert log.persisted_index <= log.written_index <= log.last_index, (
+        f"persisted {log.persisted_index}, written {log.written_index}, last {log.last_index}"
+    )
+    assert log.delivered_index <= log.persisted_index, "delivered before it was persisted"
+    term = log.base_term
+    size = 0
+    for index in range(log.first_index, log.last_index + 1):
+        entry = log.entry(index)
+        assert entry.index == index, f"entry {entry.index} stands at {index}"
+        assert entry.term >= term, f"term falls from {term} to {entry.term} at {index}"
+        assert log.find_conflict_by_term(index, entry.term) == (index, entry.term), index
+        term = entry.term
+        size = log.bytes_between(log.base_index, index)
+    assert term == log.last_term, f"last term {log.last_term}, last entry's {term}"
+    assert size == log.byte_count, f"byte count {log.byte_count}, entries have {size}"
+
+
+def _check_roles(state: State) -> None:
+    assert (state.role is Role.LEADER) == (state.leadership is not None), state.role
+    assert (state.role is Role.LEADER) == (state.leader == state.id), state.leader
+    if state.role in (Role.CANDIDATE, Role.LEADER):
+        assert state.vote == state.id, f"a {state.role.name} voted for {state.vote}"
+    if state.role is Role.LEADER:
+        assert state.persistence.durable == state.hard_state, "a leader's term is durable"
+    assert state.log.last_term <= state.term, f"entries of a term after {state.term}"
+    if state.installing is not None:
+        assert state.role is not Role.LEADER, "a leader installs no snapshot"
+        assert state.installing.mark.index > state.log.commit_index, "an old snapshot"
+        assert state.receiving is None
+
+
+def _check_outgoing(state: State) -> None:
+    for message in state.outbox + state.after_persist:
+        assert message.sender == state.id != message.receiver, message
+        assert message.receiver in state.peers, message
+
+
+def _check_progress(progress: Progress, state: State) -> None:
+    log, config = state.log, state.config
+    assert progress.match_index < progress.next_index <= log.last_index + 1, progress.status()
+    assert progress.inflight_messages <= config.inflight_messages_max, progress.status()
+    assert (progress.transfer is not None) == (progress.state is ProgressState.SNAPSHOT)
+    if progress.state is not ProgressState.REPLICATE:
+        assert progress.inflight_messages == 0 == progress.inflight_bytes
+    if progress.commit_sent:
+        assert progress.commit_sent <= log.commit_index

@@ -1,0 +1,165 @@
+"""The mutable state of a core and the transitions that every role shares.
+
+``election.py``, ``follower.py`` and ``leader.py`` are functions over this state, one file a
+concern; ``core.py`` is the door. Nothing here sends, writes or waits: outgoing things pile up in
+lists until the next Ready takes them.
+"""
+
+from __future__ import annotations
+
+from actors.raft.config import CoreConfig, Randomness
+from actors.raft.log import RaftLog
+from actors.raft.messages import PeerMessage, SnapshotChunk
+from actors.raft.persistence import Persistence
+from actors.raft.progress import Progress
+from actors.raft.reads import ReadQueue
+from actors.raft.ready import (
+    HardState,
+    Proposed,
+    ReadReady,
+    Refused,
+    Restored,
+    Role,
+    SnapshotMark,
+    SnapshotWanted,
+    SoftState,
+)
+
+__all__ = ["Leadership", "Receiving", "State"]
+
+
+class Leadership:
+    """What only a leader has; made anew for each term, gone with it."""
+
+    __slots__ = ("context", "heartbeat_deadline_ms", "progress", "reads", "term_start")
+
+    def __init__(self, progress: dict[int, Progress], term_start: int, deadline_ms: int) -> None:
+        self.progress = progress
+        # Index of this term's NOOP: once it is committed, so is everything before it.
+        self.term_start = term_start
+        self.heartbeat_deadline_ms = deadline_ms
+        self.reads = ReadQueue()
+        # Newest read context of this leadership; 0 before the first read.
+        self.context = 0
+
+
+class Receiving:
+    """A snapshot that is arriving from ``sender``; ``offset`` bytes of it were taken."""
+
+    __slots__ = ("mark", "offset", "sender", "total")
+
+    def __init__(self, sender: int, mark: SnapshotMark, total: int) -> None:
+        self.sender = sender
+        self.mark = mark
+        self.total = total
+        self.offset = 0
+
+
+class State:
+    """One server's Raft state. Functions of the role modules change it; users read ``core``."""
+
+    __slots__ = (
+        "after_persist",
+        "config",
+        "context_counter",
+        "dropped",
+        "election_deadline_ms",
+        "id",
+        "installing",
+        "leader",
+        "leader_heard_ms",
+        "leadership",
+        "log",
+        "log_reset",
+        "now_ms",
+        "outbox",
+        "peers",
+        "persistence",
+        "proposed",
+        "random",
+        "reads",
+        "reads_failed",
+        "receiving",
+        "refused",
+        "role",
+        "snapshot_chunks",
+        "snapshot_requests",
+        "soft_state_given",
+        "term",
+        "vote",
+        "votes",
+    )
+
+    def __init__(
+        self, config: CoreConfig, restored: Restored, random: Randomness, now_ms: int
+    ) -> None:
+        self.config = config
+        self.random = random
+        self.now_ms = now_ms
+        self.id = config.server_id
+        self.peers = tuple(voter for voter in config.voters if voter != config.server_id)
+        self.log = RaftLog(restored)
+        self.persistence = Persistence(HardState(*restored.hard_state))
+        self.role = Role.FOLLOWER
+        self.term, self.vote = restored.hard_state
+        if self.term < self.log.last_term:
+            raise ValueError(
+                f"the stored term {self.term} is below the last entry's term "
+                f"{self.log.last_term}: the stored state is damaged"
+            )
+        self.leader = 0
+        self.leader_heard_ms = now_ms
+        self.votes: dict[int, bool] = {}
+        self.leadership: Leadership | None = None
+        self.context_counter = 0
+        self.receiving: Receiving | None = None
+        self.installing: Receiving | None = None
+        self.dropped = 0
+        self.soft_state_given = SoftState(self.role, self.term, self.leader)
+        self.election_deadline_ms = 0
+        self._clear_outgoing()
+        self.reset_election_deadline()
+
+    def _clear_outgoing(self) -> None:
+        self.outbox: list[PeerMessage] = []
+        self.after_persist: list[PeerMessage] = []
+        self.log_reset: SnapshotMark | None = None
+        self.proposed: list[Proposed] = []
+        self.refused: list[Refused] = []
+        self.reads: list[ReadReady] = []
+        self.reads_failed: list[int] = []
+        self.snapshot_chunks: list[SnapshotChunk] = []
+        self.snapshot_requests: list[SnapshotWanted] = []
+
+    def take_outgoing(self) -> None:
+        """Begin new lists after a Ready took the old ones."""
+        self._clear_outgoing()
+
+    @property
+    def hard_state(self) -> HardState:
+        """Term and vote as of now."""
+        return HardState(self.term, self.vote)
+
+    def reset_election_deadline(self) -> None:
+        """Draw a new time-out (paper, 5.2: randomised anew, so that split votes do not repeat)."""
+        self.election_deadline_ms = self.now_ms + self.random.randint(
+            self.config.election_timeout_min_ms, self.config.election_timeout_max_ms
+        )
+
+    def become_follower(self, term: int, leader: int) -> None:
+        """Follow ``leader`` (0: nobody yet) in ``term``, which is this one or a later one."""
+        assert term >= self.term, (term, self.term)
+        if term > self.term:
+            self.term = term
+            self.vote = 0
+        if self.leadership is not None:
+            self.reads_failed.extend(self.leadership.reads.fail_all())
+            self.leadership = None
+        self.role = Role.FOLLOWER
+        self.leader = leader
+        self.votes = {}
+        self.reset_election_deadline()
+
+    def drop(self) -> None:
+        """Count a peer's message, or part of one, that is malformed or impossible."""
+        self.dropped += 1
