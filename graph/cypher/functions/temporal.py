@@ -1,0 +1,3 @@
+from graph.cypher.functions.definition import Family
+
+FAMILY = Family()
