@@ -40,11 +40,12 @@ from neo4j.spatial import CartesianPoint, Point, WGS84Point
 from neo4j.time import Date, DateTime, Duration, Time
 
 from bolt.errors import EncodingError, ParameterError
-from bolt.packstream import FieldsFunction, Packer, StructureHook
+from bolt.packer import FieldsFunction, Packer
+from bolt.packstream import StructureHook
 from bolt.versions import Dialect
 from graph.values import Node, Path, Relationship
 
-__all__ = ["graph_hook", "packer", "parameter_hook"]
+__all__ = ["graph_hook", "packer_for", "parameter_hook"]
 
 _Fields = tuple[int, tuple[Any, ...]]
 
@@ -70,7 +71,7 @@ _POINTS: dict[int, tuple[type[Point], int]] = {
 
 
 @cache
-def packer(dialect: Dialect) -> Packer:
+def packer_for(dialect: Dialect) -> Packer:
     """The packer for all values of the engine in ``dialect``. There are three of them."""
     nodes = _node_fields if dialect.element_ids else _node_fields_4
     unbound = _unbound_fields if dialect.element_ids else _unbound_fields_4
@@ -281,10 +282,10 @@ def _read_datetime_legacy(seconds: int, nanoseconds: int, offset: int) -> DateTi
 
 
 def _named_zone(name: str) -> Any:
-    try:
-        return pytz.timezone(name)
-    except pytz.UnknownTimeZoneError:
-        raise ValueError(f"time zone {name!r} is not known") from None
+    # Asked first, because pytz looks for other names among its files.
+    if name not in pytz.all_timezones_set:
+        raise ValueError(f"time zone {name[:64]!r} is not known")
+    return pytz.timezone(name)
 
 
 def _native(seconds: int) -> datetime:
@@ -300,9 +301,8 @@ def _read_datetime_zone(seconds: int, nanoseconds: int, name: str) -> DateTime:
 
 
 def _read_datetime_zone_legacy(seconds: int, nanoseconds: int, name: str) -> DateTime:
-    """Local seconds do not tell the two passes of a repeated hour apart: the later one is taken,
-    and a local time that a change of clocks leaves out is read with the offset after the
-    change."""
+    """Local seconds do not tell the two passes of a repeated hour apart, and may name one that a
+    change of clocks leaves out: standard time is taken in both cases."""
     zone = _named_zone(name)
     local = zone.localize(_native(seconds), is_dst=False)
     return _read_local_datetime(seconds, nanoseconds, local.tzinfo)
@@ -353,7 +353,7 @@ def graph_hook(dialect: Dialect) -> StructureHook:
 
     def hook(tag: int, fields: list[Any]) -> Any:
         size = len(fields)
-        if tag == _NODE and size == 3 + extra:
+        if tag == _NODE and size == 3 + extra and type(fields[1]) is list:
             return Node(fields[0], tuple(fields[1]), fields[2])
         if tag == _RELATIONSHIP and size == 5 + 3 * extra:
             return Relationship(fields[0], fields[3], fields[1], fields[2], fields[4])
@@ -370,6 +370,8 @@ def _read_path(nodes: list[Node], relationships: list[list[Any]], indices: list[
     """Put the ends back on a path's relationships, as the signs of the indices tell."""
     try:
         walked = [nodes[0]]
+        if len(indices) % 2 or any(place < 0 for place in indices[1::2]) or 0 in indices[::2]:
+            raise ValueError
         steps: list[Relationship] = []
         for position, place in zip(indices[::2], indices[1::2], strict=True):
             before, after = walked[-1], nodes[place]
@@ -377,6 +379,6 @@ def _read_path(nodes: list[Node], relationships: list[list[Any]], indices: list[
             start, end = (before, after) if position > 0 else (after, before)
             steps.append(Relationship(id_, type_, start.id, end.id, properties))
             walked.append(after)
-    except (IndexError, ValueError, TypeError, AttributeError):
+    except (LookupError, ValueError, TypeError, AttributeError):
         raise ParameterError("a path's indices do not fit its nodes and relationships") from None
     return Path(tuple(walked), tuple(steps))

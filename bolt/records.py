@@ -13,10 +13,11 @@ from typing import Any
 
 from bolt.errors import LocalProtocolError, PackStreamError
 from bolt.framing import CHUNK_BYTES_MAX, Deframer, frame
-from bolt.hydration import graph_hook, packer, parameter_hook
+from bolt.hydration import graph_hook, packer_for, parameter_hook
 from bolt.limits import AUTHENTICATED, RESULTS, Limits
 from bolt.messages import Failure, Ignored, Record, ResponseTag, Success
-from bolt.packstream import Structure, list_header, unpack
+from bolt.packer import list_header
+from bolt.packstream import Structure, unpack
 from bolt.versions import Dialect
 
 __all__ = [
@@ -41,7 +42,7 @@ def encode_records(columns: Sequence[Sequence[Any]], count: int, dialect: Dialec
     A column may be a list or a NumPy array; its values are the engine's. Raises ``EncodingError``
     if a value has no form in PackStream; no bytes exist then.
     """
-    pack_column = packer(dialect).pack_column
+    pack_column = packer_for(dialect).pack_column
     cells = [pack_column(column) for column in columns]
     if any(len(column) != count for column in cells):
         lengths = [len(column) for column in cells]
@@ -68,10 +69,10 @@ def encode_records(columns: Sequence[Sequence[Any]], count: int, dialect: Dialec
 def encode_message(message: Success | Failure | Ignored, dialect: Dialect) -> bytes:
     """One summary message, framed. Raises ``EncodingError`` for metadata that cannot be sent."""
     if type(message) is Success:
-        return frame(_SUCCESS + packer(dialect).pack(message.metadata))
+        return frame(_SUCCESS + packer_for(dialect).pack(message.metadata))
     if type(message) is Failure:
         metadata = {"code": message.code, "message": message.message}
-        return frame(_FAILURE + packer(dialect).pack(metadata))
+        return frame(_FAILURE + packer_for(dialect).pack(metadata))
     return frame(_IGNORED)
 
 
