@@ -192,10 +192,15 @@ class Reduce(Expression):
 
 @dataclass(frozen=True, slots=True)
 class PatternPredicate(Expression):
-    """``(a)-[:R]->(b)`` where a boolean is expected, ``EXISTS { pattern [WHERE ...] }``."""
+    """``(a)-[:R]->(b)`` where a boolean is expected, ``EXISTS { pattern [WHERE ...] }``.
+
+    ``form``: ``pattern`` (bare), ``exists`` (``exists((a)-->(b))``) or ``subquery``
+    (``EXISTS { }``, the only one that may introduce variables).
+    """
 
     patterns: tuple[PathPattern, ...]
     where: Expression | None = None
+    form: str = "pattern"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +209,20 @@ class PatternCount(Expression):
 
     patterns: tuple[PathPattern, ...]
     where: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExistsSubquery(Expression):
+    """``EXISTS { query }`` that is more than patterns: several clauses, WITH, aggregation."""
+
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class CountSubquery(Expression):
+    """``COUNT { query }`` that is more than patterns."""
+
+    query: Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +272,7 @@ class RelationshipPattern:
 
 @dataclass(frozen=True, slots=True)
 class PathPattern:
-    """Node, relationship, node, ... ; ``shortest``: ``None``, ``"one"`` (shortestPath) or ``"all"``."""
+    """Node, relationship, node ...; ``shortest``: ``None``, ``"one"`` (shortestPath), ``"all"``."""
 
     variable: str | None
     nodes: tuple[NodePattern, ...]
@@ -292,6 +311,7 @@ class ProjectionItem:
     expression: Expression
     name: str
     aliased: bool
+    position: int = field(default=-1, compare=False, repr=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +355,7 @@ class SetProperty:
     subject: Expression
     key: str
     value: Expression
+    position: int = field(default=-1, compare=False, repr=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,12 +365,14 @@ class SetProperties:
     variable: str
     value: Expression
     merge: bool
+    position: int = field(default=-1, compare=False, repr=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class SetLabels:
     variable: str
     labels: tuple[str, ...]
+    position: int = field(default=-1, compare=False, repr=False, kw_only=True)
 
 
 SetItem = SetProperty | SetProperties | SetLabels
@@ -364,12 +387,14 @@ class Set(Clause):
 class RemoveProperty:
     subject: Expression
     key: str
+    position: int = field(default=-1, compare=False, repr=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveLabels:
     variable: str
     labels: tuple[str, ...]
+    position: int = field(default=-1, compare=False, repr=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,10 +475,15 @@ class ShowCommand:
     """``SHOW INDEXES``, ``SHOW CONSTRAINTS``, ``SHOW INDEX INFO``, ``SHOW CONSTRAINT INFO``,
 
     ``SHOW RAFT INFO``, ``SHOW STORAGE INFO``; ``what`` is the text after SHOW in lower case.
+    ``yields`` (column, name) is ``None`` without YIELD or with ``YIELD *``; ``where`` and
+    ``returns`` see the yielded names.
     """
 
     what: str
     mode: Mode = Mode.RUN
+    yields: tuple[tuple[str, str], ...] | None = None
+    where: Expression | None = None
+    returns: Projection | None = None
 
 
 Statement = Query | SchemaCommand | ShowCommand
