@@ -28,6 +28,7 @@ from actors.raft.messages import (
     Heartbeat,
     HeartbeatReply,
     Message,
+    PeerDown,
     PeerMessage,
     PeerReset,
     Persisted,
@@ -100,6 +101,11 @@ class RaftCore:
             self._step_peer(message)  # type: ignore[arg-type]
         else:
             raise AssertionError(f"{kind.__name__} is not a message of the core")
+
+    def was_refused(self, token: int) -> bool:
+        """Whether the newest Propose, which carried ``token``, was refused since ``ready``."""
+        refused = self._state.refused
+        return bool(refused) and refused[-1].token == token
 
     def _step_peer(self, message: PeerMessage) -> None:
         state = self._state
@@ -207,8 +213,15 @@ class RaftCore:
 
     @property
     def dropped(self) -> int:
-        """Number of peer messages that were malformed or impossible."""
+        """Number of peer messages that were malformed or impossible.
+
+        Whoever decodes messages may add those that do not decode.
+        """
         return self._state.dropped
+
+    @dropped.setter
+    def dropped(self, count: int) -> None:
+        self._state.dropped = count
 
     @property
     def deadline_ms(self) -> int:
@@ -307,6 +320,17 @@ def _handle_applied(state: State, message: Applied) -> None:
     state.log.applied_to(message.index)
 
 
+def _handle_peer_down(state: State, message: PeerDown) -> None:
+    if state.leadership is not None:
+        leader.handle_unreachable(state, message.peer)
+    else:
+        election.leader_down(state, message.peer)
+
+
+def _handle_unreachable(state: State, message: Unreachable) -> None:
+    leader.handle_unreachable(state, message.peer)
+
+
 def _handle_snapshot_saved(state: State, message: SnapshotSaved) -> None:
     state.log.snapshot_saved(SnapshotMark(message.index, message.term), message.keep_from)
 
@@ -324,7 +348,8 @@ _LOCAL_HANDLERS: dict[type, _Handler] = {
     SnapshotRefused: follower.handle_snapshot_refused,
     SnapshotChunkRead: transfers.handle_chunk_read,
     PeerReset: leader.handle_peer_reset,
-    Unreachable: leader.handle_unreachable,
+    PeerDown: _handle_peer_down,
+    Unreachable: _handle_unreachable,
 }
 
 _PEER_HANDLERS: dict[type, _Handler] = {

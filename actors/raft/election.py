@@ -21,6 +21,7 @@ __all__ = [
     "handle_vote_reply",
     "handle_vote_request",
     "in_lease",
+    "leader_down",
     "own_vote_persisted",
 ]
 
@@ -94,6 +95,19 @@ def in_lease(state: State) -> bool:
     else:
         return False
     return state.now_ms - contact_ms < state.config.election_timeout_min_ms
+
+
+def leader_down(state: State, peer: int) -> None:
+    """The process of ``peer`` has ended: if it led, campaign soon.
+
+    The delay is random, so that one of the followers is usually first. A false report costs an
+    election at most.
+    """
+    if peer != state.leader:
+        return
+    state.leader = 0
+    soon_ms = state.now_ms + state.random.randint(1, state.config.heartbeat_interval_ms)
+    state.election_deadline_ms = min(state.election_deadline_ms, soon_ms)
 
 
 def handle_pre_vote_request(state: State, message: PreVoteRequest) -> None:

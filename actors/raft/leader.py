@@ -18,7 +18,6 @@ from actors.raft.messages import (
     PeerReset,
     Propose,
     ReadIndex,
-    Unreachable,
 )
 from actors.raft.progress import Progress
 from actors.raft.quorum import majority_value
@@ -192,11 +191,11 @@ def handle_peer_reset(state: State, message: PeerReset) -> None:
         state.leadership.progress[message.peer].become_probe()
 
 
-def handle_unreachable(state: State, message: Unreachable) -> None:
+def handle_unreachable(state: State, peer: int) -> None:
     """Stop pipelining into the void."""
     if state.leadership is None:
         return
-    progress = state.leadership.progress.get(message.peer)
+    progress = state.leadership.progress.get(peer)
     if progress is not None and progress.state is ProgressState.REPLICATE:
         progress.become_probe()
 

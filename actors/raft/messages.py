@@ -25,6 +25,7 @@ __all__ = [
     "HeartbeatReply",
     "LocalMessage",
     "Message",
+    "PeerDown",
     "PeerMessage",
     "PeerReset",
     "Persisted",
@@ -291,6 +292,13 @@ class PeerReset:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerDown:
+    """That peer's process has ended. If it led, an election need not wait for the time-out."""
+
+    peer: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unreachable:
     """A message to that peer could not be delivered."""
 
@@ -321,6 +329,7 @@ LocalMessage: TypeAlias = (
     | SnapshotRefused
     | SnapshotChunkRead
     | PeerReset
+    | PeerDown
     | Unreachable
 )
 
