@@ -20,10 +20,11 @@ The tag says what a structure is; :class:`~bolt.versions.Dialect` says which of 
 A path's indices come in pairs: which relationship (counted from 1, negative if walked against its
 direction), then which node (counted from 0) it leads to.
 
-Zones: a fixed offset is read as ``datetime.timezone``, a named zone as ``pytz``'s, whose
-instances keep which of the two offsets an ambiguous local time has. Values with ``zoneinfo``
-zones are written as well. ``neo4j.time`` has offsets of whole minutes only, so others are
-refused, not rounded.
+Zones: a fixed offset is read as ``datetime.timezone``, as the engine makes it. A named zone is
+read as ``pytz``'s, whose instances keep which of its two offsets an ambiguous local time has; the
+engine and the driver take them. Values with ``zoneinfo`` zones are written as well. Offsets are
+worked out here, because ``neo4j.time`` allows whole minutes only and Bolt, like history, has
+seconds.
 
 Source: https://neo4j.com/docs/bolt/current/bolt/structure-semantics/.
 """
@@ -59,6 +60,7 @@ _UNIX_EPOCH_ORDINAL = 719_163  # of 1970-01-01, where 0001-01-01 is 1
 _ORDINAL_MAX = 3_652_059  # of 9999-12-31
 _NANOS = 1_000_000_000
 _DAY_SECONDS = 86_400
+_OFFSET_SECONDS_MAX = 18 * 3600  # what Neo4j and the engine take
 _POINTS: dict[int, tuple[type[Point], int]] = {
     7203: (CartesianPoint, 2),
     9157: (CartesianPoint, 3),
@@ -150,20 +152,25 @@ def _path_fields(path: Path) -> _Fields:
     return _PATH, (distinct_nodes, distinct_relationships, indices)
 
 
-def _offset_seconds(value: Time | DateTime) -> int:
-    try:
-        offset = value.utc_offset()
-    except ValueError as error:
-        raise EncodingError(f"time zone {value.tzinfo}: {error}") from None
+def _offset_seconds(zone: tzinfo, moment: datetime | None) -> int:
+    """Seconds east of Greenwich, at ``moment`` (naive, local) where the zone needs one."""
+    offset = zone.utcoffset(None if moment is None else moment.replace(tzinfo=zone))
     if offset is None:
-        raise EncodingError(f"time zone {value.tzinfo} gives no offset for {value}")
+        raise EncodingError(f"time zone {zone} gives no offset: use a fixed offset for a time")
+    if offset.microseconds:
+        raise EncodingError(f"time zone {zone} has an offset with a fraction of a second")
     return offset.days * _DAY_SECONDS + offset.seconds
+
+
+def _moment(value: DateTime) -> datetime:
+    hour, minute, second, _ = value.hour_minute_second_nanosecond
+    return datetime(*value.year_month_day, hour, minute, second)
 
 
 def _time_fields(value: Time) -> _Fields:
     if value.tzinfo is None:
         return _LOCAL_TIME, (value.ticks,)
-    return _TIME, (value.ticks, _offset_seconds(value))
+    return _TIME, (value.ticks, _offset_seconds(value.tzinfo, None))
 
 
 def _local_seconds(value: DateTime) -> tuple[int, int]:
@@ -182,7 +189,7 @@ def _datetime_fields(value: DateTime) -> _Fields:
     zone = value.tzinfo
     if zone is None:
         return _LOCAL_DATETIME, (seconds, nanoseconds)
-    offset = _offset_seconds(value)
+    offset = _offset_seconds(zone, _moment(value))
     name = _zone_name(zone)
     if name is not None:
         return _DATETIME_ZONE, (seconds - offset, nanoseconds, name)
@@ -197,7 +204,7 @@ def _datetime_fields_legacy(value: DateTime) -> _Fields:
     name = _zone_name(zone)
     if name is not None:
         return _DATETIME_ZONE_LEGACY, (seconds, nanoseconds, name)
-    return _DATETIME_LEGACY, (seconds, nanoseconds, _offset_seconds(value))
+    return _DATETIME_LEGACY, (seconds, nanoseconds, _offset_seconds(zone, _moment(value)))
 
 
 def _point_fields(point: Point) -> _Fields:
@@ -256,8 +263,8 @@ def _read_date(days: int) -> Date:
 
 
 def _offset_zone(offset: int) -> tzinfo:
-    if offset % 60:
-        raise ValueError(f"an offset of {offset} seconds is not a whole number of minutes")
+    if abs(offset) > _OFFSET_SECONDS_MAX:
+        raise ValueError(f"an offset of {offset} seconds is more than 18 hours")
     return UTC if offset == 0 else timezone(timedelta(seconds=offset))
 
 
