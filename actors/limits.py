@@ -29,6 +29,10 @@ SPECULATIONS_MAX = 4
 WAITING_WRITES_MAX = 20_000
 # Requests executed in one batch: bounds the time between two looks at the queue.
 WRITE_BATCH_MAX = 512
+# Appends on their way to one follower: later entries gather and travel together.
+APPENDS_IN_FLIGHT_MAX = 4
+# The leader's log beyond its commit index; also the largest single transaction.
+UNCOMMITTED_BYTES_MAX = 256 * 2**20
 # Open cursors and explicit transactions of one server; each holds a root of the graph.
 CURSORS_MAX = 10_000
 TRANSACTIONS_MAX = 1_000

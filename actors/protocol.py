@@ -84,13 +84,14 @@ class Reply:
     id: int
     status: Status
     index: int = 0  # bookmark: log index of what was read or written
+    rows: int = 0  # in ``body``
     head: bytes = b""
     body: bytes = b""
     tail: bytes = b""
 
 
 _REQUEST = struct.Struct("<QBBBQQQqqQQQIII")
-_REPLY = struct.Struct("<QBQIII")
+_REPLY = struct.Struct("<QBQIIII")
 
 # One message between actors; a batch larger than this is sent in several.
 MESSAGE_BYTES_MAX = 8 * 2**20
@@ -175,7 +176,7 @@ def encode_replies(replies: Iterable[Reply]) -> bytes:
     parts: list[bytes] = []
     for r in replies:
         sizes = (len(r.head), len(r.body), len(r.tail))
-        parts += (_REPLY.pack(r.id, r.status, r.index, *sizes), r.head, r.body, r.tail)
+        parts += (_REPLY.pack(r.id, r.status, r.index, r.rows, *sizes), r.head, r.body, r.tail)
     return b"".join(parts)
 
 
@@ -183,7 +184,7 @@ def decode_replies(data: bytes) -> list[Reply]:
     replies: list[Reply] = []
     offset = 0
     while offset < len(data):
-        identity, status, index, head, body, tail = _REPLY.unpack_from(data, offset)
+        identity, status, index, rows, head, body, tail = _REPLY.unpack_from(data, offset)
         offset += _REPLY.size
         middle = offset + head
         end = middle + body
@@ -193,6 +194,7 @@ def decode_replies(data: bytes) -> list[Reply]:
                 identity,
                 Status(status),
                 index,
+                rows,
                 data[offset:middle],
                 data[middle:end],
                 data[end:last],

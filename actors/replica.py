@@ -145,6 +145,13 @@ class Replica:
         self.pending.append(speculation)
         return speculation
 
+    def take_back(self, version: int) -> None:
+        """The batch of ``version`` and all after it were not appended: undo them."""
+        while self.pending and self.pending[-1].version >= version:
+            self.pending.pop()
+        last = self.pending[-1].view if self.pending else self.view()
+        self.head = last.fork()
+
     # ----------------------------------------------------------------- snapshots
 
     def capture(self) -> tuple[SnapshotMeta, Root] | None:

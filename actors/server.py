@@ -195,9 +195,9 @@ class RaftServer:
         if not leads or proposal.generation == self._refused_generation:
             self._refuse(proposal.token, proposal.generation, RefusalReason.NOT_LEADER)
             return
+        before = self.core.last_index
         self.core.step(Propose(proposal.token, proposal.payloads))
-        # Asked for at once, so that a refusal is known before the next proposal of its generation.
-        if self.core.was_refused(proposal.token):
+        if self.core.last_index == before:  # refused; so must be all that was built on it
             self._refused_generation = proposal.generation
 
     def _refuse(self, token: int, generation: int, reason: RefusalReason) -> None:

@@ -318,6 +318,21 @@ class ServerConnection:
         if not isinstance(self._in_flight, Pull):
             raise LocalProtocolError("records are sent in answer to a PULL only")
 
+    def send_encoded(self, data: bytes) -> bytes:
+        """Answer RUN, PULL or DISCARD with a SUCCESS that was encoded elsewhere.
+
+        ``data`` is ``encode_message(Success(...))`` in this connection's dialect: for RUN with the
+        ``qid`` the request carries, for the others without ``has_more``. Returns ``data``. Raises
+        ``LocalProtocolError`` if another request, or none, is waiting for its answer.
+        """
+        asked, row = self._in_flight, self._row
+        if not isinstance(asked, Run | Pull | Discard) or row is None:
+            raise LocalProtocolError("only RUN, PULL and DISCARD are answered with encoded bytes")
+        self._state = self._follow_streams(asked, row.success, has_more=False)
+        self._in_flight = self._row = None
+        self._interrupt()
+        return data
+
     def _answer_handshake(self, asked: Handshake, response: Response) -> bytes:
         if not isinstance(response, HandshakeReply):
             raise _illegal(response, "a handshake")

@@ -7,7 +7,7 @@ read the whole log and are for tests and for simulation.
 from __future__ import annotations
 
 from actors.raft.core import RaftCore
-from actors.raft.log import RaftLog
+from actors.raft.log import ENTRY_OVERHEAD_BYTES, RaftLog
 from actors.raft.progress import Progress
 from actors.raft.ready import ProgressState, Role
 from actors.raft.state import State
@@ -48,17 +48,22 @@ def _check_log(log: RaftLog) -> None:
         f"persisted {log.persisted_index}, written {log.written_index}, last {log.last_index}"
     )
     assert log.delivered_index <= log.persisted_index, "delivered before it was persisted"
-    term = log.base_term
-    size = 0
-    for index in range(log.first_index, log.last_index + 1):
-        entry = log.entry(index)
+    assert len(log._entries) == len(log._ends) == log.last_index - log.base_index
+    term, size = log.base_term, log._base_offset
+    runs = [(log.base_index, term)]
+    index = log.base_index
+    for entry, end in zip(log._entries, log._ends, strict=True):
+        index += 1
+        size += len(entry.data) + ENTRY_OVERHEAD_BYTES
         assert entry.index == index, f"entry {entry.index} stands at {index}"
-        assert entry.term >= term, f"term falls from {term} to {entry.term} at {index}"
-        assert log.find_conflict_by_term(index, entry.term) == (index, entry.term), index
-        term = entry.term
-        size = log.bytes_between(log.base_index, index)
+        assert end == size, f"size up to {index} is {size}, not {end}"
+        if entry.term != term:
+            assert entry.term > term, f"term falls from {term} to {entry.term} at {index}"
+            term = entry.term
+            runs.append((index, term))
     assert term == log.last_term, f"last term {log.last_term}, last entry's {term}"
-    assert size == log.byte_count, f"byte count {log.byte_count}, entries have {size}"
+    kept = list(zip(log._run_starts, log._run_terms, strict=True))
+    assert kept == runs, f"runs of terms {kept}, in the entries {runs}"
 
 
 def _check_roles(state: State) -> None:

@@ -157,10 +157,14 @@ def handle_append_reply(state: State, message: AppendReply) -> None:
         progress.refuse(message.index, place.index)
         return
     news = progress.acknowledge(message.index)
-    if progress.state is ProgressState.PROBE or (
-        progress.state is ProgressState.SNAPSHOT and progress.match_index >= log.base_index
-    ):
+    if progress.state is ProgressState.PROBE:
         progress.become_replicate()
+    elif progress.transfer is not None:
+        if progress.match_index >= log.base_index:
+            progress.become_replicate()
+        elif progress.match_index >= progress.transfer.mark.index:
+            # Installed, but what follows has been compacted meanwhile: one more snapshot.
+            progress.become_snapshot(log.snapshot)
     if news:
         advance_commit(state)
 

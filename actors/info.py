@@ -1,0 +1,52 @@
+"""What a server tells about itself: SHOW RAFT INFO and SHOW STORAGE INFO of the original."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from typing import Any
+
+from actors.identity import DataDirectory
+from actors.protocol import Reply, Request, Status
+from actors.raft.core import RaftCore
+from actors.raft.ready import Role
+from actors.replica import Replica
+from bolt.packstream import pack
+
+__all__ = ["raft_info", "storage_info"]
+
+
+def raft_info(request: Request, core: RaftCore, replica: Replica) -> Reply:
+    """Row (is_leader, term_id) as a PackStream list in ``body``.
+
+    A server is the leader when it can serve as one: its own term's first entry is applied.
+    """
+    leads = core.role is Role.LEADER and replica.leading_term == core.term
+    return Reply(request.id, Status.DONE, body=pack([leads, core.term]))
+
+
+def storage_info(
+    request: Request, replica: Replica, directory: DataDirectory, server_id: int
+) -> Reply:
+    """Rows (server id, item, value) as a PackStream list of lists in ``body``."""
+    root = replica.head
+    nodes, relationships = root.node_count, root.relationship_count
+    items: list[tuple[str, Any]] = [
+        ("vertex_count", nodes),
+        ("edge_count", relationships),
+        ("average_degree", 2 * relationships / nodes if nodes else 0.0),
+        ("memory_usage", _memory_bytes()),
+        ("disk_usage", directory.bytes_on_disk()),
+    ]
+    rows = [[server_id, item, value] for item, value in items]
+    return Reply(request.id, Status.DONE, body=pack(rows))
+
+
+def _memory_bytes() -> int:
+    """Resident memory of this process."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

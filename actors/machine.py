@@ -1,0 +1,437 @@
+"""The state machine's thread, without the thread: applies entries, executes writes, hands out roots.
+
+``StateMachine`` is called by one thread only (``workers.py`` gives it one). It owns the replica, and
+with it the two orders that must agree: the order in which writes are executed on the head and the
+order in which their entries are proposed.
+
+Writes wait in ``_waiting``. Whenever there is room for another speculation, all that wait (up to a
+bound) are executed as one batch, proposed as one entry, and answered when that entry comes back
+committed. Under load batches grow by themselves: one entry, one sync, one message for many.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+
+from actors import commands, limits
+from actors.commands import TransactionId
+from actors.protocol import Op, Reply, Status
+from actors.raft.messages import Applied, Entry, EntryKind
+from actors.raft.ready import RefusalReason, Role, SoftState
+from actors.replica import Replica, Speculation
+from actors.server import Proposal, ReadRequest
+from actors.service import (
+    Executed,
+    Item,
+    QueryService,
+    bookmark_of,
+    empty_success,
+    transaction_gone,
+)
+from actors.sessions import ConflictLog, OpenTransaction
+from graph.engine import run_batch
+from graph.errors import ConflictError, GraphError
+from graph.write_set import WriteSet
+from graph.write_set_codec import encode as encode_write_set
+
+__all__ = ["StateMachine"]
+
+log = structlog.get_logger()
+
+
+class StateMachine:
+    """See the module.
+
+    Args:
+        replica: the state; nobody else may change it.
+        service: runs queries and makes replies.
+        post: puts an event into the server loop's inbox.
+        run_reads: runs a function in a reader thread.
+        new_cluster_id: draws a name for a new cluster, 32 hexadecimal digits.
+        replication_timeout_ms: no new writes while one waits longer than this for its majority.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        service: QueryService,
+        *,
+        post: Callable[[Any], None],
+        run_reads: Callable[[Callable[[], None]], None],
+        new_cluster_id: Callable[[], str],
+        on_cluster: Callable[[str], None],
+        replication_timeout_ms: int,
+    ) -> None:
+        self.replica = replica
+        self.service = service
+        self._post = post
+        self._run_reads = run_reads
+        self._new_cluster_id = new_cluster_id
+        self._on_cluster = on_cluster
+        self._replication_timeout = replication_timeout_ms / 1000
+        self._state = SoftState(Role.FOLLOWER, 0, 0)
+        self._generation = 0
+        self._waiting: deque[Item] = deque()
+        self._reads: dict[int, list[Item]] = {}  # linearizable, by token
+        self._next_read = 1
+        self._later: list[tuple[int, Item]] = []  # reads that wait for an index
+        self._conflicts = ConflictLog()
+        self._known_cluster = replica.cluster_id
+
+    # ----------------------------------------------------------------- from the server loop
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        answers: list[tuple[Item, Reply]] = []
+        for entry in entries:
+            speculation = self.replica.apply(entry)
+            if speculation is not None:
+                answers += self._answers(speculation, entry.index)
+            elif entry.kind is EntryKind.NOOP and entry.term == self._state.term:
+                self._maybe_lead(entry.term)
+        self._post(Applied(entries[-1].index))
+        if answers:
+            self.service.reply_all(answers)
+        self._forget_conflicts()
+        self._serve_later()
+        self._note_cluster()
+
+    def role_changed(self, state: SoftState) -> None:
+        before, self._state = self._state, state
+        if self.replica.leading_term and (
+            state.role is not Role.LEADER or state.term != self.replica.leading_term
+        ):
+            self._stop_leading()
+        if state.role is not Role.LEADER and before.role is Role.LEADER:
+            self._refuse_waiting()
+
+    def proposal_refused(self, token: int, reason: RefusalReason) -> None:
+        """Everything executed from that batch on was not appended, and never will be."""
+        refused = [s for s in self.replica.pending if s.version >= token]
+        if not refused:
+            return
+        self._generation += 1
+        self.replica.take_back(token)
+        status = Status.OVERLOADED if reason is RefusalReason.OVERLOADED else Status.NOT_LEADER
+        answers = [
+            (executed.item, Reply(executed.item.request.id, status, self._state.term))
+            for speculation in refused
+            for executed in speculation.on_commit
+        ]
+        self.service.reply_all(answers)
+
+    def reads_ready(self, reads: Sequence[tuple[int, int]]) -> None:
+        for token, index in reads:
+            items = self._reads.pop(token, [])
+            self._later += [(index, item) for item in items]
+        self._serve_later()
+
+    def reads_failed(self, tokens: Sequence[int]) -> None:
+        answers = []
+        for token in tokens:
+            for item in self._reads.pop(token, []):
+                answers.append((item, self._not_leader(item)))
+        self.service.reply_all(answers)
+
+    def restored(self) -> None:
+        """The replica's state was replaced by a snapshot's."""
+        self._note_cluster()
+        self._serve_later()
+
+    # ----------------------------------------------------------------- from clients
+
+    def submit_writes(self, items: Sequence[Item]) -> None:
+        """Autocommit writes and COMMITs, to be executed in this order."""
+        self._waiting.extend(items)
+
+    def submit_leader_reads(self, items: Sequence[Item]) -> None:
+        """Linearizable: served after a majority has confirmed the leadership."""
+        token = self._next_read
+        self._next_read += 1
+        self._reads[token] = list(items)
+        self._post(ReadRequest(token))
+
+    def submit_local_reads(self, items: Sequence[Item]) -> None:
+        """Served here as soon as the bookmark has been applied."""
+        self._later += [(item.request.bookmark, item) for item in items]
+        self._serve_later()
+
+    def waiting(self) -> int:
+        """Writes that wait to be executed; may be asked by any thread."""
+        return len(self._waiting)
+
+    def turn(self) -> None:
+        """After each batch of tasks: execute what waits, as far as there is room."""
+        while self._waiting and self._may_execute():
+            count = min(len(self._waiting), limits.WRITE_BATCH_MAX)
+            self._execute([self._waiting.popleft() for _ in range(count)])
+
+    def sweep(self, now: float) -> None:
+        """Time passes: drop what waited too long."""
+        if any(item.deadline < now for _, item in self._later):
+            late = [item for _, item in self._later if item.deadline < now]
+            self._later = [pair for pair in self._later if pair[1].deadline >= now]
+            self.service.reply_all([(item, self._too_late(item)) for item in late])
+        if self._waiting and not self.replica.leading_term:
+            self._refuse_late(now)
+        if self._replication_is_late():
+            self._refuse_waiting(Status.OVERLOADED)
+        self.service.sessions.sweep(now)
+
+    # ----------------------------------------------------------------- leading
+
+    def _maybe_lead(self, term: int) -> None:
+        if self._state.role is not Role.LEADER or self.replica.leading_term:
+            return
+        self.replica.lead(term)
+        self._generation += 1
+        self._conflicts.clear()
+        log.info("leading", term=term, applied=self.replica.applied_index)
+        if not self.replica.cluster_id:
+            self._propose(commands.encode_cluster(self._new_cluster_id()), (), [])
+
+    def _stop_leading(self) -> None:
+        dropped = self.replica.follow()
+        self._generation += 1
+        self.service.sessions.drop_writing_transactions()
+        log.info("not leading any more", term=self._state.term, unknown_batches=len(dropped))
+        self._refuse_waiting()
+        # The outcome of what was dropped is not known here; the gateways ask the next leader.
+
+    def _may_execute(self) -> bool:
+        return (
+            self.replica.leading_term != 0
+            and len(self.replica.pending) < limits.SPECULATIONS_MAX
+            and not self._replication_is_late()
+        )
+
+    def _replication_is_late(self) -> bool:
+        pending = self.replica.pending
+        if not pending:
+            return False
+        return time.monotonic() - pending[0].proposed_at > self._replication_timeout
+
+    def _refuse_waiting(self, status: Status = Status.NOT_LEADER) -> None:
+        items, self._waiting = list(self._waiting), deque()
+        term = self._state.term
+        self.service.reply_all([(i, Reply(i.request.id, status, term)) for i in items])
+
+    def _refuse_late(self, now: float) -> None:
+        """A new leader that cannot commit its first entry must not keep writers for ever."""
+        late = [item for item in self._waiting if item.deadline < now]
+        if late:
+            self._waiting = deque(item for item in self._waiting if item.deadline >= now)
+            self.service.reply_all([(item, self._not_leader(item)) for item in late])
+
+    def _not_leader(self, item: Item) -> Reply:
+        return Reply(item.request.id, Status.NOT_LEADER, self._state.term)
+
+    # ----------------------------------------------------------------- executing writes
+
+    def _execute(self, items: list[Item]) -> None:
+        """One batch: execute, propose, and encode the rows while the entry is on its way."""
+        now = time.monotonic()
+        term = self.replica.leading_term
+        executed: list[Executed] = []
+        ids: list[TransactionId] = []
+        write_sets: list[WriteSet] = []
+        runs: list[Item] = []
+        for item in items:
+            if item.request.term != term:
+                self.service.reply(item, self._not_leader(item))
+            elif item.request.op is Op.COMMIT:
+                self._run(runs, executed, ids, write_sets, now)
+                runs = []
+                self._commit(item, executed, ids, write_sets)
+            else:
+                runs.append(item)
+        self._run(runs, executed, ids, write_sets, now)
+        if not executed:
+            return
+        payload = commands.encode_transactions(ids, [encode_write_set(w) for w in write_sets])
+        speculation = self._propose(payload, tuple(ids), executed)
+        for write_set in write_sets:
+            self._conflicts.record(
+                speculation.version,
+                write_set.touched_nodes(),
+                write_set.touched_relationships(),
+            )
+
+    def _run(
+        self,
+        items: list[Item],
+        executed: list[Executed],
+        ids: list[TransactionId],
+        write_sets: list[WriteSet],
+        now: float,
+    ) -> None:
+        if not items:
+            return
+        batch = run_batch(
+            self.service.engine,
+            self.replica.head,
+            self.replica.allocator,
+            [(item.prepared, item.parameters) for item in items],
+            limits=self.service.write_limits(min(item.deadline for item in items)),
+            **self.service.surroundings(),
+        )
+        self.replica.head = batch.root
+        for item, result in zip(items, batch.results, strict=True):
+            executed.append(self.service.execute(item, result, now))
+            if not isinstance(result, BaseException):
+                ids.append(_transaction_id(item))
+        write_sets += batch.write_sets
+
+    def _commit(
+        self,
+        item: Item,
+        executed: list[Executed],
+        ids: list[TransactionId],
+        write_sets: list[WriteSet],
+    ) -> None:
+        done = Executed(item)
+        executed.append(done)
+        opened = self.service.sessions.remove_transaction(item.gateway, item.request.tx)
+        try:
+            write_set = self._checked(opened, write_sets)
+            if not write_set.empty:
+                self.replica.head.apply(write_set)
+                write_sets.append(write_set)
+            ids.append(_transaction_id(item))
+        except GraphError as error:
+            done.error = error
+
+    def _checked(self, opened: OpenTransaction | None, earlier: list[WriteSet]) -> WriteSet:
+        """The write set of a transaction that may be committed now. Raises ``GraphError``."""
+        if opened is None or opened.cancelled:
+            raise transaction_gone()
+        write_set = opened.transaction.write_set
+        nodes, relationships = write_set.touched_nodes(), write_set.touched_relationships()
+        conflict = self._conflicts.conflict(opened.version, nodes, relationships)
+        mine_nodes, mine_relationships = set(nodes), set(relationships)
+        for other in earlier:
+            if conflict:
+                break
+            conflict = not (
+                mine_nodes.isdisjoint(other.touched_nodes())
+                and mine_relationships.isdisjoint(other.touched_relationships())
+            )
+        if conflict:
+            raise ConflictError(
+                "Another transaction changed the same nodes or relationships since this one "
+                "began. Nothing of it was done; run it again."
+            )
+        return write_set
+
+    def _propose(
+        self, payload: bytes, ids: tuple[TransactionId, ...], executed: list[Executed]
+    ) -> Speculation:
+        replica = self.replica
+        speculation = replica.speculate(payload, ids, executed, time.monotonic())
+        self._post(
+            Proposal(
+                speculation.version,
+                replica.leading_term,
+                self._generation,
+                commands.split(payload),
+            )
+        )
+        return speculation
+
+    def _answers(self, speculation: Speculation, index: int) -> list[tuple[Item, Reply]]:
+        return [(e.item, self.service.committed(e, index)) for e in speculation.on_commit]
+
+    def _note_cluster(self) -> None:
+        if self.replica.cluster_id != self._known_cluster:
+            self._known_cluster = self.replica.cluster_id
+            self._on_cluster(self._known_cluster)
+
+    def _forget_conflicts(self) -> None:
+        oldest = self.service.sessions.oldest_write_version()
+        shown = self.replica.view_version
+        self._conflicts.forget(shown if oldest is None else min(oldest, shown))
+
+    # ----------------------------------------------------------------- reading
+
+    def _serve_later(self) -> None:
+        """Hand a root to every read whose index has been applied."""
+        if not self._later:
+            return
+        applied = self.replica.applied_index
+        ready = [item for index, item in self._later if index <= applied]
+        if not ready:
+            return
+        self._later = [pair for pair in self._later if pair[0] > applied]
+        root = self.replica.view()
+        plain: list[Item] = []
+        for item in ready:
+            if item.request.op is Op.BEGIN:
+                self._begin(item)
+            elif item.request.op is Op.OUTCOME:
+                self.service.reply(item, self._outcome(item))
+            else:
+                plain.append(item)
+        if plain:
+            self._run_reads(lambda: self._read(plain, root, applied))
+
+    def _read(self, items: list[Item], root: Any, index: int) -> None:
+        """In a reader thread."""
+        replies = self.service.read_batch(items, root, index)
+        self.service.reply_all(list(zip(items, replies, strict=True)))
+
+    def _begin(self, item: Item) -> None:
+        replica = self.replica
+        if item.request.read:
+            reply = self.service.begin(item, replica.view(), None, 0, replica.applied_index)
+        elif not replica.leading_term or item.request.term != replica.leading_term:
+            reply = self._not_leader(item)
+        else:
+            root = replica.view().fork()
+            reply = self.service.begin(
+                item, root, replica.allocator, replica.view_version, replica.applied_index
+            )
+        self.service.reply(item, reply)
+
+    def _outcome(self, item: Item) -> Reply:
+        """Was it committed? ``item`` came through a linearizable read, so the answer is final."""
+        request = item.request
+        index = self.replica.outcomes.find(item.gateway, request.cursor)
+        if index is None:
+            return Reply(request.id, Status.ABSENT)
+        if index is False:
+            return Reply(request.id, Status.FORGOTTEN)
+        head = tail = b""
+        if request.query:
+            try:
+                self.service.prepare(item)
+            except Exception as error:
+                return self.service.failed(item, error)
+            assert item.prepared is not None
+            if item.prepared.fields:
+                error_ = GraphError(
+                    "The write was committed, but the server that had its result is gone. Do not "
+                    "run it again; read what you need.",
+                    code="Neo.DatabaseError.Transaction.TransactionCommitFailed",
+                )
+                return self.service.failed(item, error_)
+            head = empty_success(item.dialect, {"fields": [], "t_first": 0})
+            summary = {"type": "w", "t_last": 0, "db": "neo4j", "bookmark": bookmark_of(index)}
+            tail = empty_success(item.dialect, summary)
+        return Reply(request.id, Status.DONE, index, head=head, tail=tail)
+
+    def _too_late(self, item: Item) -> Reply:
+        error = GraphError(
+            f"This server has applied the log up to {self.replica.applied_index}, not yet up to "
+            f"{item.request.bookmark}, which the request's bookmark asks for. Try again.",
+            code="Neo.TransientError.Transaction.BookmarkTimeout",
+        )
+        return self.service.failed(item, error)
+
+
+def _transaction_id(item: Item) -> TransactionId:
+    request = item.request
+    return TransactionId(item.gateway, request.id, request.acknowledged)

@@ -1,0 +1,405 @@
+"""Requests to the right server, replies to whoever waits: a gateway's view of the cluster.
+
+The router knows which servers live and who leads, from what the servers announce and from their
+``watch`` calls; it never looks anything up on the path of a query. It is plain asyncio code: the
+caller gives it a function that sends bytes to a server, and feeds it replies and news.
+
+What becomes of a request when its server is lost, or deposed, before it has answered:
+
+* a read is asked again, of another server;
+* a write may or may not have been committed. The next leader is asked (``OUTCOME``): if it was
+  committed that is the answer; if not, it never will be, and an autocommit write is sent again,
+  under the same id, while an explicit transaction fails with a code that drivers retry;
+* nobody leads until the deadline: the outcome is unknown, and said so, with a code that drivers do
+  not retry.
+
+So nothing is done twice by a retry of ours, and nothing that may have happened is called undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from actors import limits
+from actors.errors import NotLeader, OutcomeUnknown, Overloaded
+from actors.protocol import Op, Reply, Request, Status, encode_requests
+from actors.transport import Introduction
+
+__all__ = ["Router", "ServerLost"]
+
+# Requests to one server leave at most so often, and together: a message costs about 0.7 ms however
+# small it is.
+PACE_SECONDS = 0.001
+# After a refusal, before the same server is asked again.
+RETRY_SECONDS = 0.02
+# How long a server that was deposed may still answer before the new leader is asked.
+GRACE_SECONDS = 0.05
+
+NO_LEADER = (
+    "No server leads the cluster at the moment: a majority of its servers is needed. Nothing was "
+    "done; try again."
+)
+UNKNOWN = (
+    "The outcome of this write is unknown: the server it was sent to was lost, and no other one "
+    "could say in time whether it was committed. Look before you run it again."
+)
+
+
+class ServerLost(Exception):
+    """The server died, or lost the leadership, before it answered."""
+
+
+@dataclass(slots=True)
+class _Server:
+    introduction: Introduction
+    outbox: list[Request] = field(default_factory=list)
+    flushing: bool = False
+    sent_at: float = 0.0
+    waiting: set[int] = field(default_factory=set)  # ids of requests it has not answered
+
+
+@dataclass(slots=True)
+class _Waiting:
+    future: asyncio.Future[Reply]
+    server: int
+    term: int  # of the leadership it relies on; 0: none
+
+
+class Router:
+    """See the module. All methods belong to one event loop's thread."""
+
+    def __init__(
+        self,
+        home: int,
+        send: Callable[[Introduction, bytes], None],
+        *,
+        replication_timeout_s: float,
+    ) -> None:
+        self.home = home
+        self.leader = 0
+        self.term = 0
+        self.gateways: dict[int, Introduction] = {}  # by server id
+        self._send = send
+        self._timeout = replication_timeout_s
+        self._servers: dict[int, _Server] = {}
+        self._ids = itertools.count(1)
+        self._open: dict[int, None] = {}  # ids not answered to their clients, ascending
+        self._waiting: dict[int, _Waiting] = {}
+        self._leader_changed = asyncio.Event()
+
+    # ----------------------------------------------------------------- news
+
+    def meet(self, newcomer: Introduction) -> bool:
+        """A server, or the gateway of another server; whether it is news."""
+        known = self._servers.get(newcomer.server_id)
+        if newcomer.kind == "gateway":
+            before = self.gateways.get(newcomer.server_id)
+            self.gateways[newcomer.server_id] = newcomer
+            return before is None or before.key != newcomer.key
+        if known is not None and known.introduction.incarnation >= newcomer.incarnation:
+            return False
+        if known is not None:
+            self.lost(known.introduction)
+        self._servers[newcomer.server_id] = _Server(newcomer)
+        return True
+
+    def lost(self, gone: Introduction) -> None:
+        """A server's or a gateway's process has ended."""
+        if gone.kind == "gateway":
+            if self.gateways.get(gone.server_id) is gone:
+                del self.gateways[gone.server_id]
+            return
+        server = self._servers.get(gone.server_id)
+        if server is None or server.introduction is not gone:
+            return
+        del self._servers[gone.server_id]
+        if self.leader == gone.server_id:
+            self.leader = 0
+        for identity in list(server.waiting):
+            self._lose(identity)
+
+    def announced(self, server_id: int, term: int, leader: int) -> None:
+        """A server says who leads; a later term wins."""
+        if term < self.term or (term == self.term and not leader):
+            if term == self.term and self.leader == server_id:
+                self._stepped_down(server_id, term)
+            return
+        self._set_leader(term, leader)
+
+    def _set_leader(self, term: int, leader: int) -> None:
+        newer = term > self.term
+        self.term, self.leader = term, leader
+        if leader:
+            self._leader_changed.set()
+            self._leader_changed = asyncio.Event()
+        if newer and leader:
+            doomed = [i for i, w in self._waiting.items() if 0 < w.term < term]
+            if doomed:
+                asyncio.get_running_loop().call_later(GRACE_SECONDS, self._lose_all, doomed)
+
+    def _stepped_down(self, server_id: int, term: int) -> None:
+        """No majority for the moment. What waits there may yet be committed; not for ever."""
+        self._set_leader(term, 0)
+        late = [w.future for w in self._waiting.values() if w.server == server_id and w.term]
+        loop = asyncio.get_running_loop()
+        for future in late:
+            loop.call_later(self._timeout, _expire, future)
+
+    def _lose_all(self, identities: list[int]) -> None:
+        for identity in identities:
+            waiting = self._waiting.get(identity)
+            if waiting is not None and waiting.term < self.term:
+                self._lose(identity)
+
+    def replied(self, replies: list[Reply]) -> None:
+        for reply in replies:
+            waiting = self._waiting.get(reply.id)
+            if waiting is not None and not waiting.future.done():
+                waiting.future.set_result(reply)
+
+    def _lose(self, identity: int) -> None:
+        waiting = self._waiting.get(identity)
+        if waiting is not None and not waiting.future.done():
+            waiting.future.set_exception(ServerLost())
+
+    # ----------------------------------------------------------------- state
+
+    def servers(self) -> list[int]:
+        """Ids of the servers that are alive, as far as is known here."""
+        return sorted(self._servers)
+
+    def alive(self, server_id: int) -> bool:
+        return server_id in self._servers
+
+    def new_id(self) -> int:
+        """An id for a request; ``finish`` must be called when its client has been answered."""
+        if len(self._open) >= limits.OUTSTANDING_REQUESTS_MAX:
+            raise Overloaded(
+                f"This gateway has {limits.OUTSTANDING_REQUESTS_MAX} requests under way. Nothing "
+                "was done; try again."
+            )
+        identity = next(self._ids)
+        self._open[identity] = None
+        return identity
+
+    def finish(self, identity: int) -> None:
+        self._open.pop(identity, None)
+
+    # ----------------------------------------------------------------- asking
+
+    async def write(self, request: Request) -> Reply:
+        """An autocommit query in write mode, done exactly once or not at all.
+
+        Raises ``NotLeader`` (not done), ``Overloaded`` (not done), ``OutcomeUnknown``.
+        """
+        deadline = self._deadline(request)
+        while True:
+            leader, term = await self._wait_for_leader(deadline)
+            try:
+                reply = await self._ask(leader, replace(request, term=term), deadline, term)
+            except ServerLost:
+                reply = await self._resolve(request, deadline, term)
+                if reply.status is Status.ABSENT:
+                    continue
+                return reply
+            except TimeoutError:
+                raise OutcomeUnknown(UNKNOWN) from None
+            if reply.status is Status.NOT_LEADER:
+                await self._refused(leader, term, reply)
+            elif reply.status is Status.OVERLOADED:
+                raise Overloaded(
+                    "The server has too many writes waiting. Nothing was done; try again."
+                )
+            else:
+                return reply
+
+    async def commit(self, request: Request, server_id: int, term: int) -> Reply:
+        """COMMIT of a transaction open on ``server_id``, begun while it led in ``term``.
+
+        The reply may say ABSENT or NOT_LEADER: certainly not committed. Raises ``OutcomeUnknown``.
+        """
+        deadline = self._deadline(request)
+        try:
+            return await self._ask(server_id, replace(request, term=term), deadline, term)
+        except ServerLost:
+            return await self._resolve(request, deadline, term)
+        except TimeoutError:
+            raise OutcomeUnknown(UNKNOWN) from None
+
+    async def begin(self, request: Request) -> tuple[Reply, int, int]:
+        """Open a transaction: (reply, server, term). Retried until it is open: nothing is done."""
+        deadline = self._deadline(request)
+        while True:
+            server, term = await self._reader(request, deadline)
+            try:
+                asked = replace(request, term=term)
+                reply = await self._ask(server, asked, deadline, term)
+            except ServerLost:
+                continue
+            except TimeoutError:
+                raise NotLeader(NO_LEADER) from None
+            if reply.status is not Status.NOT_LEADER:
+                return reply, server, term
+            await self._refused(server, term, reply)
+
+    async def read(self, request: Request) -> tuple[Reply, int]:
+        """A query in read mode: (reply, server that holds its cursor)."""
+        deadline = self._deadline(request)
+        while True:
+            server, _ = await self._reader(request, deadline)
+            try:
+                reply = await self._ask(server, request, deadline, 0)
+            except ServerLost:
+                continue
+            except TimeoutError:
+                raise NotLeader(NO_LEADER) from None
+            if reply.status is not Status.NOT_LEADER:
+                return reply, server
+
+    async def tell(self, request: Request, server_id: int, timeout: float | None = None) -> Reply:
+        """A request that only ``server_id`` can answer. Raises ``ServerLost``, ``TimeoutError``."""
+        if not self.alive(server_id):
+            raise ServerLost
+        deadline = asyncio.get_running_loop().time() + (timeout or limits.QUERY_SECONDS_MAX)
+        return await self._ask(server_id, request, deadline, 0)
+
+    def notify(self, request: Request) -> None:
+        """Tell all servers; no answer."""
+        for server in self._servers.values():
+            self._enqueue(server, request)
+
+    # ----------------------------------------------------------------- inside
+
+    async def _resolve(self, request: Request, deadline: float, after: int) -> Reply:
+        """Was a write of term ``after`` committed, whose server was lost?
+
+        Only a leader of a later term can tell for ever: one of the same term may have the request
+        still in its queue.
+        """
+        while True:
+            try:
+                leader, term = await self._wait_for_leader(deadline, after)
+                asked = Request(
+                    self.new_id(),
+                    Op.OUTCOME,
+                    dialect=request.dialect,
+                    cursor=request.id,
+                    query=request.query if request.op is Op.RUN else b"",
+                    acknowledged=self._acknowledged(),
+                )
+                try:
+                    reply = await self._ask(leader, asked, deadline, term)
+                finally:
+                    self.finish(asked.id)
+            except ServerLost:
+                continue
+            except (TimeoutError, NotLeader):
+                raise OutcomeUnknown(UNKNOWN) from None
+            if reply.status is Status.NOT_LEADER:
+                await self._refused(leader, term, reply)
+            elif reply.status is Status.FORGOTTEN:
+                raise OutcomeUnknown(UNKNOWN)
+            else:
+                return reply
+
+    async def _reader(self, request: Request, deadline: float) -> tuple[int, int]:
+        if not request.read:
+            return await self._wait_for_leader(deadline)
+        while not self._servers:
+            await self._pause(deadline)
+        if self.alive(self.home):
+            return self.home, 0
+        others = self.servers()
+        return others[request.id % len(others)], 0
+
+    async def _wait_for_leader(self, deadline: float, after: int = 0) -> tuple[int, int]:
+        """(server, term) once a living server leads in a term later than ``after``.
+
+        Raises ``NotLeader`` at the deadline, or after the replication time-out.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = min(deadline, loop.time() + self._timeout)
+        while not (self.leader and self.term > after and self.alive(self.leader)):
+            left = deadline - loop.time()
+            if left <= 0:
+                raise NotLeader(NO_LEADER)
+            try:
+                await asyncio.wait_for(self._leader_changed.wait(), min(left, 0.25))
+            except TimeoutError:
+                continue
+        return self.leader, self.term
+
+    async def _refused(self, server: int, term: int, reply: Reply) -> None:
+        """The server says that it does not lead: believe it, unless there is news meanwhile."""
+        if reply.index > self.term:
+            self._set_leader(reply.index, 0)
+        elif self.leader == server and self.term == term:
+            self.leader = 0
+        await asyncio.sleep(RETRY_SECONDS)
+        if not self.leader and self.term == term:
+            self.leader = server  # no news: it may have been about to lead
+
+    async def _pause(self, deadline: float) -> None:
+        if asyncio.get_running_loop().time() > deadline:
+            raise NotLeader("No server of the cluster can be reached. Nothing was done; try again.")
+        await asyncio.sleep(RETRY_SECONDS)
+
+    async def _ask(self, server_id: int, request: Request, deadline: float, term: int) -> Reply:
+        server = self._servers.get(server_id)
+        if server is None:
+            raise ServerLost
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Reply] = loop.create_future()
+        self._waiting[request.id] = _Waiting(future, server_id, term)
+        server.waiting.add(request.id)
+        self._enqueue(server, request)
+        timer = loop.call_at(deadline, _expire, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+            server.waiting.discard(request.id)
+            self._waiting.pop(request.id, None)
+
+    def _enqueue(self, server: _Server, request: Request) -> None:
+        server.outbox.append(request)
+        if server.flushing:
+            return
+        server.flushing = True
+        loop = asyncio.get_running_loop()
+        wait = server.sent_at + PACE_SECONDS - loop.time()
+        if wait <= 0:
+            loop.call_soon(self._flush, server)
+        else:
+            loop.call_later(wait, self._flush, server)
+
+    def _flush(self, server: _Server) -> None:
+        server.flushing = False
+        server.sent_at = asyncio.get_running_loop().time()
+        batch, server.outbox = server.outbox, []
+        for start in range(0, len(batch), limits.BATCH_REQUESTS_MAX):
+            piece = batch[start : start + limits.BATCH_REQUESTS_MAX]
+            try:
+                self._send(server.introduction, encode_requests(piece))
+            except Exception:
+                for request in piece:
+                    self._lose(request.id)
+
+    def _acknowledged(self) -> int:
+        return next(iter(self._open), 0)
+
+    def acknowledged(self) -> int:
+        """All ids below have been answered to their clients."""
+        return self._acknowledged()
+
+    def _deadline(self, request: Request) -> float:
+        seconds = min(request.timeout_ms / 1000 or limits.QUERY_SECONDS_MAX, 3600.0)
+        return asyncio.get_running_loop().time() + seconds + self._timeout
+
+
+def _expire(future: asyncio.Future[Reply]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())

@@ -1,0 +1,133 @@
+"""All Ray calls that a server makes to others: peers' and gateways' handles, one-way messages.
+
+Nothing here waits. A message that cannot be sent is dropped: Raft repeats it, and a gateway whose
+reply is lost asks again. A peer's death is noticed by its ``watch`` call, which ends in an error
+when the process goes, some milliseconds later.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import structlog
+from ray.exceptions import RayError
+
+from actors.protocol import Reply, encode_replies
+
+__all__ = ["Introduction", "Transport"]
+
+log = structlog.get_logger()
+
+WATCH_POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """A server or a gateway, in one life of it, and how to reach it."""
+
+    kind: str  # "server" or "gateway"
+    server_id: int  # the server it is, or belongs to
+    incarnation: int
+    handle: Any
+    address: str = ""  # gateway: where Bolt clients reach it, host:port
+    key: int = 0  # gateway: names this life of it in requests
+
+
+class Transport:
+    """See the module. ``send``, ``reply`` and ``announce`` may be called by any thread."""
+
+    def __init__(
+        self,
+        server_id: int,
+        *,
+        on_down: Callable[[int], None],
+        on_unreachable: Callable[[int], None],
+        on_gateway_down: Callable[[int], None],
+    ) -> None:
+        self._server_id = server_id
+        self._on_down = on_down
+        self._on_unreachable = on_unreachable
+        self._on_gateway_down = on_gateway_down
+        self._peers: dict[int, Introduction] = {}
+        self._gateways: dict[int, Introduction] = {}  # by key
+        self._watches: dict[Any, Introduction] = {}
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def meet(self, newcomer: Introduction) -> bool:
+        """Remember a newcomer in place of its older life; whether it is news."""
+        with self._lock:
+            if newcomer.kind == "server":
+                if newcomer.server_id == self._server_id:
+                    return False
+                known = self._peers.get(newcomer.server_id)
+                if known is not None and known.incarnation >= newcomer.incarnation:
+                    return False
+                self._peers[newcomer.server_id] = newcomer
+            else:
+                if newcomer.key in self._gateways:
+                    return False
+                self._gateways[newcomer.key] = newcomer
+            self._watches[newcomer.handle.watch.remote()] = newcomer
+        log.info("met", kind=newcomer.kind, id=newcomer.server_id, life=newcomer.incarnation)
+        return True
+
+    def send(self, peer: int, data: bytes) -> None:
+        known = self._peers.get(peer)
+        if known is None:
+            return
+        try:
+            known.handle.deliver.remote(data)
+        except RayError:
+            self._on_unreachable(peer)
+
+    def reply(self, gateway: int, replies: Sequence[Reply]) -> None:
+        known = self._gateways.get(gateway)
+        if known is None:
+            return
+        try:
+            known.handle.deliver.remote(self._server_id, encode_replies(replies))
+        except RayError:
+            log.warning("a reply could not be sent", gateway=known.server_id)
+
+    def announce(
+        self, server_id: int, incarnation: int, term: int, leader: int, role: int
+    ) -> None:
+        """Tell all gateways who leads, as far as this server knows."""
+        for known in list(self._gateways.values()):
+            try:
+                known.handle.announce.remote(server_id, incarnation, term, leader, role)
+            except RayError:
+                continue
+
+    def _watch(self) -> None:
+        while True:
+            with self._lock:
+                watches = list(self._watches)
+            if not watches:
+                threading.Event().wait(WATCH_POLL_SECONDS)
+                continue
+            done, _ = ray.wait(watches, num_returns=1, timeout=WATCH_POLL_SECONDS)
+            for reference in done:
+                self._gone(reference)
+
+    def _gone(self, reference: Any) -> None:
+        """A watch call ended: the process is dead, or has stopped on purpose."""
+        with self._lock:
+            gone = self._watches.pop(reference)
+            if gone.kind == "gateway":
+                self._gateways.pop(gone.key, None)
+            elif self._peers.get(gone.server_id) is gone:
+                del self._peers[gone.server_id]
+        log.info("gone", kind=gone.kind, id=gone.server_id, life=gone.incarnation)
+        if gone.kind == "gateway":
+            self._on_gateway_down(gone.key)
+        else:
+            self._on_down(gone.server_id)

@@ -1,0 +1,295 @@
+"""Threads of a server: one for the log, one for the state machine, one for the timer.
+
+Each owns what it works on and takes its work from a queue; what it has to say goes back into the
+server loop's inbox. There is no lock in any of them.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+
+from actors import limits
+from actors.errors import DirectoryRefused
+from actors.machine import StateMachine
+from actors.raft.messages import (
+    Entry,
+    Persisted,
+    SnapshotChunk,
+    SnapshotChunkRead,
+    SnapshotRefused,
+    SnapshotRestored,
+    SnapshotSaved,
+)
+from actors.raft.ready import HardState, RefusalReason, SnapshotMark, SnapshotWanted, SoftState
+from actors.replica import load_root
+from actors.snapshots import SnapshotStore
+from actors.wal import WriteAheadLog
+
+__all__ = ["LogThread", "MachineThread", "Worker"]
+
+log = structlog.get_logger()
+
+Task = Callable[[], None]
+
+
+class Worker:
+    """A thread that runs tasks in order, and ``after_batch`` when none is left for the moment.
+
+    Any exception ends the process through ``on_failure``: a server with a dead thread must not
+    look alive.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        on_failure: Callable[[BaseException], None],
+        after_batch: Task | None = None,
+    ) -> None:
+        self._queue: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._on_failure = on_failure
+        self._after_batch = after_batch
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, task: Task) -> None:
+        self._queue.put(task)
+
+    def stop(self) -> None:
+        """Finish what is queued, then end."""
+        self._queue.put(None)
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        try:
+            while self._batch():
+                pass
+        except BaseException as error:
+            self._on_failure(error)
+
+    def _batch(self) -> bool:
+        task = self._queue.get()
+        while True:
+            if task is None:
+                return False
+            task()
+            try:
+                task = self._queue.get_nowait()
+            except queue.Empty:
+                break
+        if self._after_batch is not None:
+            self._after_batch()
+        return True
+
+
+class LogThread:
+    """``server.Log`` on a disk: appends, and one sync for all appends that are waiting."""
+
+    def __init__(
+        self,
+        wal: WriteAheadLog,
+        snapshots: SnapshotStore,
+        post: Callable[[Any], None],
+        install: Callable[[str, SnapshotMark], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._wal = wal
+        self._snapshots = snapshots
+        self._post = post
+        self._install = install
+        self._unsynced: list[int] = []
+        self._worker = Worker("log", on_failure, self._sync)
+
+    def start(self) -> None:
+        self._worker.start()
+
+    def stop(self) -> None:
+        self._worker.stop()
+        self._wal.close()
+
+    def write(
+        self,
+        sequence: int,
+        hard_state: HardState | None,
+        reset: SnapshotMark | None,
+        entries: Sequence[Entry],
+    ) -> None:
+        def task() -> None:
+            if hard_state is not None or reset is not None or entries:
+                self._wal.append(hard_state, entries, reset)
+            self._unsynced.append(sequence)
+
+        self._worker.submit(task)
+
+    def _sync(self) -> None:
+        if not self._unsynced:
+            return
+        self._wal.sync()
+        sequences, self._unsynced = self._unsynced, []
+        for sequence in sequences:
+            self._post(Persisted(sequence))
+
+    def receive_chunk(self, chunk: SnapshotChunk) -> None:
+        def task() -> None:
+            self._snapshots.receive(chunk.offset, chunk.data)
+            if not chunk.last:
+                return
+            mark = SnapshotMark(chunk.index, chunk.snapshot_term)
+            try:
+                name = self._snapshots.finish()
+            except DirectoryRefused as error:
+                log.warning("a snapshot from the leader is damaged", error=str(error))
+                self._post(SnapshotRefused(*mark))
+                return
+            self._install(name, mark)
+
+        self._worker.submit(task)
+
+    def read_chunk(self, wanted: SnapshotWanted) -> None:
+        def task() -> None:
+            name = self._snapshots.newest()
+            if name is None:
+                return
+            meta = self._snapshots.meta(name)
+            same = (meta.index, meta.term) == (wanted.index, wanted.term)
+            offset = wanted.offset if same else 0
+            data = self._snapshots.chunk(name, offset, wanted.max_bytes)
+            total = self._snapshots.size(name)
+            last = offset + len(data) == total
+            self._post(
+                SnapshotChunkRead(wanted.peer, meta.index, meta.term, offset, data, last, total)
+            )
+
+        self._worker.submit(task)
+
+    def compact(self, keep_from: int) -> None:
+        self._worker.submit(lambda: self._wal.compact(keep_from))
+
+
+class MachineThread:
+    """``server.Machine`` in a thread, with the snapshots that it takes and installs.
+
+    A snapshot is written by a thread of its own from a root, which costs nothing to take and is in
+    nobody's way.
+    """
+
+    def __init__(
+        self,
+        machine: StateMachine,
+        snapshots: SnapshotStore,
+        post: Callable[[Any], None],
+        on_failure: Callable[[BaseException], None],
+        *,
+        threshold: int,
+        snapshot_index: int,
+    ) -> None:
+        self.machine = machine
+        self._snapshots = snapshots
+        self._post = post
+        self._on_failure = on_failure
+        self._threshold = threshold
+        self._snapshot_index = snapshot_index
+        self._log_bytes = 0
+        self._saving = False
+        self.worker = Worker("machine", on_failure, self._after_batch)
+
+    def start(self) -> None:
+        self.worker.start()
+
+    def stop(self) -> None:
+        self.worker.stop()
+
+    # ----------------------------------------------------------------- server.Machine
+
+    def apply(self, entries: Sequence[Entry]) -> None:
+        def task() -> None:
+            self.machine.apply(entries)
+            self._log_bytes += sum(len(entry.data) for entry in entries)
+            self._maybe_save()
+
+        self.worker.submit(task)
+
+    def role_changed(self, state: SoftState) -> None:
+        self.worker.submit(lambda: self.machine.role_changed(state))
+
+    def proposal_refused(self, token: int, reason: RefusalReason) -> None:
+        self.worker.submit(lambda: self.machine.proposal_refused(token, reason))
+
+    def reads_ready(self, reads: Sequence[tuple[int, int]]) -> None:
+        self.worker.submit(lambda: self.machine.reads_ready(reads))
+
+    def reads_failed(self, tokens: Sequence[int]) -> None:
+        self.worker.submit(lambda: self.machine.reads_failed(tokens))
+
+    # ----------------------------------------------------------------- snapshots
+
+    def _after_batch(self) -> None:
+        self.machine.turn()
+
+    def _maybe_save(self) -> None:
+        if self._threshold < 0 or self._saving:
+            return
+        replica = self.machine.replica
+        entries = replica.applied_index - self._snapshot_index
+        if entries < self._threshold and self._log_bytes < limits.LOG_BYTES_MAX:
+            return
+        captured = replica.capture()
+        if captured is None:
+            return
+        self._saving = True
+        self._log_bytes = 0
+        meta, root = captured
+
+        def save() -> None:
+            try:
+                started = time.monotonic()
+                name = self._snapshots.save(meta, root_stream(root))
+                seconds = round(time.monotonic() - started, 3)
+                log.info("snapshot saved", index=meta.index, name=name, seconds=seconds)
+                self.worker.submit(lambda: self._saved(meta.index, meta.term))
+            except BaseException as error:
+                self._on_failure(error)
+
+        threading.Thread(target=save, name="snapshot", daemon=True).start()
+
+    def _saved(self, index: int, term: int) -> None:
+        self._saving = False
+        self._snapshot_index = max(self._snapshot_index, index)
+        # A part of what was compacted is kept, so that a follower that is a little behind does
+        # not need the whole snapshot.
+        kept = max(self._threshold // 10, 1) if self._threshold > 0 else 1
+        self._post(SnapshotSaved(index, term, max(1, index + 1 - kept)))
+
+    def install(self, name: str, mark: SnapshotMark) -> None:
+        """A snapshot from the leader is on the disk: load it, and take its state."""
+
+        def task() -> None:
+            try:
+                meta, stream = self._snapshots.load(name)
+                root = load_root(stream)
+            except DirectoryRefused as error:
+                log.warning("a snapshot from the leader cannot be loaded", error=str(error))
+                self._post(SnapshotRefused(*mark))
+                return
+            self.machine.replica.restore(meta, root)
+            self.machine.restored()
+            self._snapshot_index = meta.index
+            self._snapshots.remove_older(name)
+            log.info("snapshot installed", index=meta.index)
+            self._post(SnapshotRestored(meta.index, meta.term))
+
+        self.worker.submit(task)
+
+
+def root_stream(root: Any) -> Any:
+    """The graph as a stream of bytes."""
+    from graph.snapshot import write_snapshot
+
+    return write_snapshot(root)
