@@ -34,7 +34,7 @@ __all__ = [
 
 ARITHMETIC_ERROR = "Neo.ClientError.Statement.ArithmeticError"
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
-# What one value may hold. Without them `reduce(s = 'a', i IN range(1, 60) | s + s)` ends the process.
+# What one value may hold: `reduce(s = 'a', i IN range(1, 60) | s + s)` would end the process.
 STRING_CHARS_MAX = 64 * 1024 * 1024
 LIST_ELEMENTS_MAX = 10_000_000
 

@@ -144,6 +144,10 @@ class Compiled:
 
     __slots__ = ("constant", "parametric", "volatile")
 
+    constant: bool
+    parametric: bool
+    volatile: bool
+
     def __init__(self, *children: Compiled, volatile: bool = False) -> None:
         self.volatile = volatile or any(child.volatile for child in children)
         self.constant = not self.volatile and all(child.constant for child in children)

@@ -134,7 +134,7 @@ def tighten(values: Sequence[Any]) -> Vector:
     return Vector.from_values(values)
 
 
-def _tighten_references(values: Sequence[Any], expected: type, kind: Kind) -> Vector:
+def _tighten_references(values: Sequence[Any], expected: type[Any], kind: Kind) -> Vector:
     nulls = False
     ids: list[int] = []
     for value in values:

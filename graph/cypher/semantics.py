@@ -202,7 +202,7 @@ def compare(a: Any, b: Any) -> int | None:
         if a > b:
             return 1
         return 0 if a == b else UNORDERED
-    if rank == STRING or rank == BOOLEAN or rank == BYTES:
+    if rank in (STRING, BOOLEAN, BYTES):
         return -1 if a < b else int(a > b)
     if ZONED_DATETIME <= rank <= LOCAL_TIME:
         left, right = _temporal_key(rank, a), _temporal_key(rank, b)
@@ -234,7 +234,7 @@ def order_key(value: Any) -> tuple[Any, ...]:
     if rank == MAP:
         keys = sorted(value)
         return (rank, len(keys), tuple(keys), tuple([order_key(value[key]) for key in keys]))
-    if rank == NODE or rank == RELATIONSHIP:
+    if rank in (NODE, RELATIONSHIP):
         return (rank, value.id)
     if rank == PATH:
         return (rank, _alternating(value))

@@ -99,7 +99,7 @@ def offset_seconds(value: Any) -> int | None:
         if offset is None:  # a named zone has no offset without a date
             offset = zone.utcoffset(native.datetime(1970, 1, 1, tzinfo=zone))
     assert offset is not None
-    return offset.days * 86_400 + offset.seconds
+    return int(offset.days * 86_400 + offset.seconds)
 
 
 def local_nanos(value: DateTime) -> int:
@@ -259,7 +259,7 @@ def _date_component(value: Any, key: str) -> int | None:
         return (value.month - 1) // 3 + 1
     if key in ("week", "weekYear", "weekDay", "dayOfWeek"):
         year, week, day = native.date(value.year, value.month, value.day).isocalendar()
-        return year if key == "weekYear" else week if key == "week" else day
+        return int(year if key == "weekYear" else week if key == "week" else day)
     if key == "ordinalDay":
         return _days_since(value, 1)
     if key == "dayOfQuarter":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from typing import Any
 
 from graph.cypher import syntax
@@ -44,10 +43,16 @@ AGGREGATES = frozenset(
 _PATTERNS = (syntax.PathPattern, syntax.NodePattern, syntax.RelationshipPattern)
 
 
-@cache
-def _fields(cls: type) -> tuple[str, ...]:
+_FIELDS: dict[type, tuple[str, ...]] = {}
+
+
+def _fields(cls: Any) -> tuple[str, ...]:
     """Fields that may hold expressions: all but the offset into the text."""
-    return tuple(field.name for field in dataclasses.fields(cls) if field.name != "position")
+    names = _FIELDS.get(cls)
+    if names is None:
+        names = tuple(field.name for field in dataclasses.fields(cls) if field.name != "position")
+        _FIELDS[cls] = names
+    return names
 
 
 def _expressions(value: Any) -> Iterator[Expression]:
@@ -176,9 +181,10 @@ def _pattern_variables(expression: Expression) -> Iterator[str]:
     else:
         return
     for pattern in patterns:
-        for part in (pattern, *pattern.nodes, *pattern.relationships):
-            if part.variable is not None:
-                yield part.variable
+        names = [pattern.variable]
+        names += [node.variable for node in pattern.nodes]
+        names += [relationship.variable for relationship in pattern.relationships]
+        yield from (name for name in names if name is not None)
 
 
 def substitute(expression: Expression, mapping: Mapping[Expression, Expression]) -> Expression:

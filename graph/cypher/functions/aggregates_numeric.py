@@ -1,8 +1,8 @@
 """sum, avg, stDev, stDevP.
 
 Sums of integers are exact: 64-bit accumulators while an upper bound of all partial sums says that
-they cannot overflow, Python integers from then on; the result must fit 64 bits. Sums of floats add in
-row order. Durations sum part by part. The deviation combines per-chunk means and squares (Chan,
+they cannot overflow, Python integers from then on; the result must fit 64 bits. Floats add in row
+order. Durations sum part by part. The deviation combines per-chunk means and squares (Chan,
 Golub, LeVeque 1979), which stays accurate where the sum of squares would not.
 """
 

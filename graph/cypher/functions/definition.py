@@ -1,9 +1,10 @@
 """What a built-in function is, and how a family of them is written down.
 
-A family is a module with ``FAMILY = Family()`` and functions added by decorator. An implementation
-takes Cypher values (references for nodes and relationships) and gives one; it is called once per row.
-``vector`` may hold a second implementation for whole vectors, which gives ``None`` where it does not
-apply. Unless ``nulls`` says otherwise a null argument makes the result null without a call.
+A family is a module with ``FAMILY = Family()`` and functions added by decorator. An
+implementation takes Cypher values (references for nodes and relationships) and gives one; it is
+called once per row. ``vector`` may hold a second implementation for whole vectors, which gives
+``None`` where it does not apply. Unless ``nulls`` says otherwise a null argument makes the result
+null without a call.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Family:
         volatile: bool = False,
         vector: VectorImplementation | None = None,
     ) -> Callable[[ImplementationT], ImplementationT]:
-        """Decorator: ``names`` are separated by blanks; ``max_args`` is ``min_args`` if not given."""
+        """Decorator: ``names`` separated by blanks; ``max_args`` is ``min_args`` if not given."""
         upper = min_args if max_args == -1 else max_args
 
         def note(implementation: ImplementationT) -> ImplementationT:
