@@ -43,5 +43,5 @@ WRITE_SET_OPERATIONS_MAX = 8 * 1024 * 1024
 WRITE_SET_BYTES_MAX = 1024 * 1024 * 1024
 OPERATION_ROWS_MAX = 64 * 1024 * 1024
 
-# What a reader of a snapshot image must be ready to hold at once.
-SNAPSHOT_SECTION_BYTES_MAX = 512 * 1024 * 1024
+# What a reader of a snapshot image must be ready to hold at once: 4,096 values of one column.
+SNAPSHOT_SECTION_BYTES_MAX = 16 * 1024 * 1024 * 1024
