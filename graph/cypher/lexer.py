@@ -30,6 +30,7 @@ __all__ = [
     "TOKEN_PATTERN",
     "Tokens",
     "locate",
+    "number_kind",
     "number_value",
     "syntax_error",
     "tokenize",
@@ -155,7 +156,7 @@ def tokenize(text: str) -> Tokens:
         elif group == "string":
             kind = "STRING"
         elif group == "number":
-            kind = _number_kind(value)
+            kind = number_kind(value)
         elif group == "end":
             break
         else:
@@ -173,7 +174,8 @@ def tokenize(text: str) -> Tokens:
     return tokens
 
 
-def _number_kind(value: str) -> str:
+def number_kind(value: str) -> str:
+    """``INTEGER``, ``FLOAT`` or, for what only begins like a number, ``BADNUMBER``."""
     if value.isdecimal() and value.isascii():
         return "INTEGER"
     if not value.isascii() or "_" in value:
