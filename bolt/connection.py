@@ -274,7 +274,7 @@ class ServerConnection:
                     f"a transaction may have {STREAMS_MAX} results open: read or discard some first"
                 )
             return replace(request, qid=self._last_qid + 1)
-        if not isinstance(request, Pull | Discard):
+        if not isinstance(request, _READS):
             return request
         if not in_transaction:
             if request.qid > 0:
@@ -372,9 +372,9 @@ class ServerConnection:
             dialect = replace(dialect, utc=True)
         elif isinstance(asked, Run) and asked.qid >= 0:
             metadata = {**metadata, "qid": asked.qid}
-        data = encode_message(
-            Success(metadata) if metadata is not response.metadata else response, dialect
-        )
+        if metadata is not response.metadata:
+            response = Success(metadata)
+        data = encode_message(response, dialect)
         self._dialect = dialect
         self._state = self._follow_streams(asked, state, has_more)
         if self._limits is UNAUTHENTICATED and state is States.READY:
@@ -392,7 +392,7 @@ class ServerConnection:
         if isinstance(asked, Run) and asked.qid >= 0:
             self._last_qid = asked.qid
             self._streams.add(asked.qid)
-        elif isinstance(asked, Pull | Discard) and not has_more:
+        elif isinstance(asked, _READS) and not has_more:
             self._streams.discard(asked.qid)
             if self._streams:
                 return States.TX_STREAMING
@@ -424,6 +424,8 @@ class ServerConnection:
         self._resets = 0
 
 
+# A tuple, because ``Pull | Discard`` would be made anew for every request.
+_READS = (Pull, Discard)
 _NEVER_IGNORED = frozenset({RequestTag.HELLO, RequestTag.RESET, RequestTag.GOODBYE})
 
 

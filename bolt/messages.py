@@ -306,6 +306,9 @@ Response = HandshakeReply | Success | Failure | Ignored
 # The keys of HELLO's extra that are an authentication token where there is no LOGON.
 _AUTH_KEYS = ("scheme", "principal", "credentials", "realm", "parameters")
 _TAGS = {tag.value: tag for tag in RequestTag}
+# A driver sends the same PULL after every query; it is the same in all versions.
+_SMALL: dict[bytes, Pull | Discard] = {}
+_SMALL_COUNT_MAX, _SMALL_BYTES = 256, 32
 # Which of RUN's fields holds the parameters.
 _PARAMETERS = 1
 
@@ -331,10 +334,18 @@ def _exists(tag: RequestTag, protocol: Protocol) -> bool:
 
 def decode_request(body: bytes, protocol: Protocol, limits: Limits) -> Request:
     """Read one message. Raises ``RemoteProtocolError``, of which ``PackStreamError`` is one."""
+    small = len(body) <= _SMALL_BYTES
+    if small and body in _SMALL:
+        return _SMALL[body]
     tag = request_tag(body, protocol)
     raw_field = _PARAMETERS if tag is RequestTag.RUN else -1
     _, fields = unpack_message(body, limits, raw_field)
-    return _DECODERS[tag](fields, protocol)
+    request = _DECODERS[tag](fields, protocol)
+    if small and isinstance(request, Pull | Discard):
+        if len(_SMALL) >= _SMALL_COUNT_MAX:
+            _SMALL.clear()
+        _SMALL[body] = request
+    return request
 
 
 def _run(fields: list[Any], _protocol: Protocol) -> Run:

@@ -65,6 +65,9 @@ class States(Enum):
     INTERRUPTED = "INTERRUPTED"
     DEFUNCT = "DEFUNCT"
 
+    # Members are single objects; Enum's own hash is a Python function, met on every request.
+    __hash__ = object.__hash__
+
 
 _S = States
 _R = RequestTag

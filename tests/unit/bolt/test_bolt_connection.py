@@ -56,6 +56,7 @@ from bolt import (
     States,
     Success,
     decode_messages,
+    messages,
 )
 from bolt.framing import frame
 from bolt.limits import AUTHENTICATED, STREAMS_MAX, UNAUTHENTICATED
@@ -785,3 +786,16 @@ def test_dripping_changes_nothing(pieces: list[bytes]) -> None:
         if dripped.state is S.DEFUNCT:
             break
     assert got == expected
+
+
+def test_remembered_requests_are_bounded_and_small() -> None:
+    connection = ready()
+    connection.receive_data(run())
+    take(connection)
+    for n in range(1, 1000):
+        connection.receive_data(pull(n))
+        assert take(connection, Success({"has_more": True})) == Pull(n)
+    connection.receive_data(message(RequestTag.PULL, {"n": 1, "surplus": "x" * 100}))
+    assert take(connection, Success({"has_more": True})) == Pull(1)
+    assert len(messages._SMALL) <= messages._SMALL_COUNT_MAX
+    assert max(map(len, messages._SMALL)) <= messages._SMALL_BYTES
