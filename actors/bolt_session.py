@@ -19,10 +19,9 @@ import structlog
 from actors import limits
 from actors.errors import NotLeader, OutcomeUnknown, Overloaded, RayftError
 from actors.information import gather_raft_info, gather_storage_info
-from actors.protocol import Op, Reply, Request, Status
+from actors.protocol import Op, Reply, Request, Status, dialect_number
 from actors.router import Router, ServerLost
 from actors.routing import routing_table
-from actors.service import dialect_number
 from bolt import status as codes
 from bolt.connection import ServerConnection
 from bolt.errors import BoltError, RemoteProtocolError

@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import structlog
 
 from actors import limits
 from actors.bolt_session import BoltSession
+from actors.handle_door import HandleDoor
 from actors.logs import configure_logs
 from actors.protocol import decode_replies
 from actors.router import Router
@@ -42,14 +44,19 @@ class GatewayActor:
         )
         self._sessions: set[BoltSession] = set()
         self._numbers = itertools.count(1)
+        self._door = HandleDoor(self._router, lambda: next(self._numbers))
         self._listener: asyncio.Server | None = None
         self._stopped = asyncio.Event()
+        self._description: dict[str, Any] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     # ----------------------------------------------------------------- life
 
-    async def start(self, host: str, port: int) -> dict[str, Any]:
-        """Listen. Returns ``{"key", "pid", "port"}``, or ``{"refused": why}``."""
+    async def start(self, host: str, port: int, advertised: str) -> dict[str, Any]:
+        """Listen on host:port; clients find it at ``advertised``.
+
+        Returns the fields of this gateway's ``Introduction``, or ``{"refused": why}``.
+        """
         configure_logs(Path(self._directory) / "log" / "gateway.log", self._home)
         loop = asyncio.get_running_loop()
         try:
@@ -59,7 +66,18 @@ class GatewayActor:
             return {"refused": f"{reason}. Stop what uses it, or choose another --port."}
         self._background(self._housekeeping())
         log.info("listening", host=host, port=port)
-        return {"key": self.key, "pid": os.getpid(), "port": port}
+        self._description = {
+            "kind": "gateway",
+            "server_id": self._home,
+            "incarnation": time.time_ns(),
+            "address": f"{advertised}:{port}",
+            "key": self.key,
+        }
+        return self._description
+
+    async def describe(self) -> dict[str, Any] | None:
+        """The fields of this gateway's ``Introduction``; ``None`` before it has started."""
+        return self._description
 
     async def stop(self) -> None:
         """Close the listener and all connections."""
@@ -92,6 +110,10 @@ class GatewayActor:
         self, server_id: int, incarnation: int, term: int, leader: int, role: int
     ) -> None:
         self._router.announced(server_id, term, leader)
+
+    async def ask(self, what: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """A request of the Python handle; see ``HandleDoor``."""
+        return await self._door.ask(what, arguments)
 
     async def leadership(self) -> tuple[int, int]:
         """(leader or 0, term) as known here."""

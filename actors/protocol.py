@@ -18,16 +18,32 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
+from bolt.versions import Dialect
+
 __all__ = [
+    "DIALECTS",
     "Op",
     "Reply",
     "Request",
     "Status",
     "decode_replies",
     "decode_requests",
+    "dialect_number",
     "encode_replies",
     "encode_requests",
 ]
+
+
+DIALECTS: tuple[Dialect, ...] = (
+    Dialect(element_ids=True, utc=True),
+    Dialect(element_ids=False, utc=False),
+    Dialect(element_ids=False, utc=True),
+)
+
+
+def dialect_number(dialect: Dialect) -> int:
+    """The dialect's place in ``DIALECTS``: how a ``Request`` names it."""
+    return DIALECTS.index(dialect)
 
 
 class Op(IntEnum):
@@ -66,7 +82,7 @@ class Request:
     op: Op
     connection: int = 0  # which client connection of the gateway: owner of cursors
     read: bool = False  # access mode: may be answered by any server, must not write
-    dialect: int = 0  # how values are written: ``bolt.hydration``'s dialect as a byte
+    dialect: int = 0  # how values are written: a place in ``DIALECTS``
     tx: int = 0  # id of the explicit transaction, 0 for none
     cursor: int = 0
     count: int = -1  # rows wanted now; -1 all

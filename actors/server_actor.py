@@ -157,6 +157,7 @@ class ServerActor:
         self._stopping = threading.Event()
         self._started_at = time.monotonic()
         self._announced: Any = None
+        self._incarnation = 0
 
     # ----------------------------------------------------------------- life
 
@@ -274,6 +275,7 @@ class ServerActor:
         threading.Thread(target=self._housekeeping, name="housekeeping", daemon=True).start()
         self._timer.arm(self._core.deadline_ms)
         self._timer.start()
+        self._incarnation = identity.incarnation
 
     @ray.method(concurrency_group="control")
     def stop(self) -> None:
@@ -311,6 +313,17 @@ class ServerActor:
             elif news:
                 self._announced = None
                 self._inbox.post(Tick(now_ms()))
+
+    @ray.method(concurrency_group="control")
+    def describe(self) -> dict[str, Any] | None:
+        """The fields of this server's ``Introduction``; ``None`` before it has started."""
+        if self._incarnation == 0:
+            return None
+        return {
+            "kind": "server",
+            "server_id": self._settings.server_id,
+            "incarnation": self._incarnation,
+        }
 
     @ray.method(concurrency_group="watch")
     def watch(self) -> None:

@@ -19,8 +19,8 @@ import structlog
 from neo4j.time import DateTime
 
 from actors import limits
-from actors.protocol import Op, Reply, Request, Status
-from actors.sessions import TRANSACTION_NOT_FOUND, Cursor, OpenTransaction, Sessions
+from actors.protocol import DIALECTS, Op, Reply, Request, Status
+from actors.sessions import Cursor, OpenTransaction, Sessions
 from bolt.errors import BoltError
 from bolt.messages import Success
 from bolt.records import decode_parameters, encode_message
@@ -30,22 +30,11 @@ from graph.engine import Engine, Prepared, Result, Transaction, run_batch
 from graph.errors import GraphError
 from graph.store import IdAllocator, Root
 
-__all__ = ["DIALECTS", "Executed", "Item", "QueryService", "bookmark_of", "dialect_number"]
+__all__ = ["Executed", "Item", "QueryService", "bookmark_of"]
 
 log = structlog.get_logger()
 
-DIALECTS: tuple[Dialect, ...] = (
-    Dialect(element_ids=True, utc=True),
-    Dialect(element_ids=False, utc=False),
-    Dialect(element_ids=False, utc=True),
-)
-
 ACCESS_MODE = "Neo.ClientError.Statement.AccessMode"
-
-
-def dialect_number(dialect: Dialect) -> int:
-    """The dialect's number in a ``Request``."""
-    return DIALECTS.index(dialect)
 
 
 def bookmark_of(index: int) -> str:

@@ -18,15 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors import limits
-from bolt.records import encode_message, encode_records
 from bolt.messages import Success
+from bolt.records import encode_message, encode_records
 from bolt.versions import Dialect
 from graph.engine import Result, Transaction
 from graph.errors import GraphError
 
 __all__ = ["ConflictLog", "Cursor", "OpenTransaction", "Owner", "Sessions"]
-
-TRANSACTION_NOT_FOUND = "Neo.ClientError.Transaction.TransactionNotFound"
 
 # (gateway, connection)
 Owner = tuple[int, int]

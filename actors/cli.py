@@ -1,0 +1,138 @@
+"""The ``memgraph_ha`` command: check, start, watch, stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from actors.config import is_loopback
+from actors.errors import DirectoryRefused, RayftError
+from actors.options import BAD_CONFIGURATION_STATUS, LaunchPlan, check, parse
+
+__all__ = ["main"]
+
+FIRST_LEADER_SECONDS = 30.0
+FAILURE_STATUS = 1
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point. Exits with 0 after a clean stop, 2 for a bad configuration, 1 otherwise."""
+    plan = check(parse(sys.argv[1:] if argv is None else argv))
+    for warning in plan.warnings:
+        report(f"warning: {warning}")
+    try:
+        _inspect_directories(plan)
+    except DirectoryRefused as error:
+        print(f"memgraph_ha: {error}", file=sys.stderr)
+        sys.exit(BAD_CONFIGURATION_STATUS)
+    stopped = threading.Event()
+    _on_signals(stopped)
+    try:
+        launch(plan, stopped)
+    except RayftError as error:
+        print(f"memgraph_ha: {error}", file=sys.stderr)
+        sys.exit(FAILURE_STATUS)
+    # Ray's threads may still be winding down; everything of ours is stopped.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def report(line: str) -> None:
+    """A line for the operator."""
+    print(line, flush=True)
+
+
+def launch(plan: LaunchPlan, stopped: threading.Event) -> None:
+    """Start everything in the plan, stay until ``stopped`` is set, and stop it again."""
+    from actors import cluster
+
+    node: cluster.RayNode | None = None
+    report("starting " + _how_many(plan) + " ...")
+    try:
+        if plan.mode == "one":
+            head = plan.coordination.members[0]
+            member = plan.servers[0].member
+            if member != head and not cluster.wait_for_head(head, stopped, report):
+                return
+            directory = plan.servers[0].directory.parent / "ray"
+            node = cluster.RayNode.start(member, head, directory)
+            nodes = {member.server_id: node.node_id}
+        elif all(is_loopback(m.host) for m in plan.coordination.members) and not os.environ.get(
+            "RAY_ADDRESS"
+        ):
+            cluster.start_embedded(len(plan.servers))
+            here = cluster.this_node()
+            nodes = {s.member.server_id: here for s in plan.servers}
+        else:
+            cluster.connect_ray(os.environ.get("RAY_ADDRESS"))
+            nodes = {s.member.server_id: cluster.node_of_host(s.member.host) for s in plan.servers}
+        _on_signals(stopped)  # Ray has installed its own
+        if not stopped.is_set():
+            _supervise(plan, nodes, stopped)
+    finally:
+        cluster.stop_ray()
+        if node is not None:
+            node.stop()
+    report("stopped")
+
+
+def _supervise(plan: LaunchPlan, nodes: dict[int, str], stopped: threading.Event) -> None:
+    from actors import cluster
+    from actors.supervisor import Supervisor
+
+    local = set(nodes.values()) == {cluster.this_node()}
+    supervisor = Supervisor(plan, nodes, report, local=local)
+    threading.Thread(
+        target=lambda: (stopped.wait(), supervisor.stopping.set()), daemon=True
+    ).start()
+    supervisor.start()
+    try:
+        for server in plan.servers:
+            report(
+                f"server {server.member.server_id}: Bolt on {plan.bolt_address}:{server.bolt_port}, "
+                f"data in {server.directory}"
+            )
+        leader, term = supervisor.wait_for_leader(FIRST_LEADER_SECONDS)
+        if leader:
+            report(f"server {leader} leads (term {term})")
+        else:
+            report("no server leads yet: a majority of the servers must be running")
+        report(f"ready: bolt://{plan.bolt_address}:{plan.servers[0].bolt_port} (Ctrl-C stops)")
+        supervisor.run((leader, term))
+    finally:
+        report("stopping ...")
+        supervisor.stop()
+
+
+def _how_many(plan: LaunchPlan) -> str:
+    if len(plan.servers) == 1:
+        return f"server {plan.servers[0].member.server_id} of {len(plan.coordination.members)}"
+    return f"{len(plan.servers)} servers"
+
+
+def _inspect_directories(plan: LaunchPlan) -> None:
+    """Refuse wrong directories before anything is started (those on this host)."""
+    if plan.mode == "all" and not all(is_loopback(s.member.host) for s in plan.servers):
+        return
+    from actors.identity import DataDirectory
+
+    for server in plan.servers:
+        DataDirectory.inspect(server.directory, server.member.server_id)
+
+
+def _on_signals(stopped: threading.Event) -> None:
+    def handle(number: int, frame: Any) -> None:
+        if stopped.is_set():
+            os._exit(128 + number)  # asked twice: at once
+        stopped.set()
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)
+
+
+if __name__ == "__main__":
+    main()

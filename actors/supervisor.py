@@ -1,0 +1,327 @@
+"""Sees to it that this command's servers and gateways run: creates them, watches them, replaces them.
+
+Ray places and connects; restarts are ours. When a server's process dies a new *incarnation* of it is
+created on the same host; it opens the same data directory, and the supervisor introduces it to all
+others, which forget the older one. Servers started by other commands on other hosts are found by
+name, at start and from time to time; nothing on the path of a query depends on that.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import structlog
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.errors import RayftError
+from actors.gateway_actor import GatewayActor
+from actors.options import LaunchPlan, ServerPlan
+from actors.server_actor import ServerActor, ServerSettings
+from actors.transport import Introduction
+
+__all__ = ["Supervisor"]
+
+log = structlog.get_logger()
+
+START_SECONDS_MAX = 120.0
+# Waits between two tries to start a server that dies at once.
+BACKOFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0)
+# A life this long shows that the server works: the next death is not counted with the earlier ones.
+GOOD_LIFE_SECONDS = 20.0
+# How often servers of other hosts are looked for: while some are missing, and otherwise.
+SEARCH_SECONDS = 1.0
+SEARCH_IDLE_SECONDS = 5.0
+# Calls that a caller may have queued for an actor that does not take them.
+PENDING_CALLS_MAX = 5_000
+
+_SERVER_GROUPS = {"control": 2, "peer": 1, "client": 1, "tick": 1, "watch": 64}
+
+
+@dataclass(slots=True)
+class _Child:
+    """A living server or gateway of this command."""
+
+    plan: ServerPlan
+    introduction: Introduction
+    watch: Any
+    born_at: float
+
+
+class Supervisor:
+    """See the module.
+
+    Args:
+        plan: what to start.
+        nodes: Ray node id for each server id.
+        report: takes a line for the operator.
+        local: whether the servers run on this host (then they end when this process does).
+    """
+
+    def __init__(
+        self,
+        plan: LaunchPlan,
+        nodes: dict[int, str],
+        report: Callable[[str], None],
+        *,
+        local: bool,
+    ) -> None:
+        self._plan = plan
+        self._nodes = nodes
+        self._report = report
+        self._pid = os.getpid() if local else 0
+        self._servers: dict[int, _Child] = {}
+        self._gateways: dict[int, _Child] = {}
+        self._others: dict[str, Introduction] = {}  # of other commands, by actor name
+        self._deaths: dict[tuple[str, int], int] = {}
+        self._search = plan.mode == "one"
+        self._lock = threading.Lock()
+        self.stopping = threading.Event()
+
+    # ----------------------------------------------------------------- life
+
+    def start(self) -> None:
+        """Start all servers and gateways of the plan and introduce them to one another.
+
+        Raises:
+            RayftError: one refuses to start; all others are stopped again.
+        """
+        makers = [(self._new_server, p) for p in self._plan.servers]
+        makers += [(self._new_gateway, p) for p in self._plan.servers]
+        errors: list[Exception] = []
+
+        def make(maker: Callable[[ServerPlan], None], plan: ServerPlan) -> None:
+            try:
+                maker(plan)
+            except Exception as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=make, args=pair, daemon=True) for pair in makers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if errors:
+            self.stop()
+            raise errors[0]
+        if self._search:
+            self._find_others()
+            threading.Thread(target=self._keep_searching, name="search", daemon=True).start()
+
+    def run(self, leader: tuple[int, int]) -> None:
+        """Watch and replace until ``stopping`` is set. ``leader``: the last one reported."""
+        while not self.stopping.is_set():
+            children = {c.watch: c for c in self._children()}
+            done, _ = ray.wait(list(children), num_returns=1, timeout=0.5)
+            for reference in done:
+                if not self.stopping.is_set():
+                    self._replace(children[reference])
+            leader = self._report_leader(leader)
+
+    def wait_for_leader(self, seconds: float) -> tuple[int, int]:
+        """(leader, term) as a gateway of ours knows it; (0, term) if there is none in time."""
+        deadline = time.monotonic() + seconds
+        while True:
+            known = self._leadership()
+            if known[0] or time.monotonic() > deadline or self.stopping.wait(0.05):
+                return known
+
+    def stop(self) -> None:
+        """Stop all children cleanly."""
+        self.stopping.set()
+        calls = [c.introduction.handle.stop.remote() for c in self._children()]
+        if calls:
+            ray.wait(calls, num_returns=len(calls), timeout=10)
+        for child in self._children():
+            ray.kill(child.introduction.handle)
+
+    def _children(self) -> list[_Child]:
+        with self._lock:
+            return [*self._servers.values(), *self._gateways.values()]
+
+    # ----------------------------------------------------------------- creating
+
+    def _new_server(self, plan: ServerPlan) -> None:
+        raft, server_id = self._plan.raft, plan.member.server_id
+        settings = ServerSettings(
+            server_id=server_id,
+            voters=tuple(m.server_id for m in self._plan.coordination.members),
+            directory=str(plan.directory),
+            supervisor_pid=self._pid,
+            election_timeout_min_ms=raft.election_timeout_min,
+            election_timeout_max_ms=raft.election_timeout_max,
+            heartbeat_interval_ms=raft.heartbeat_interval,
+            replication_timeout_ms=raft.replication_timeout,
+            log_size_snapshot_threshold=raft.log_size_snapshot_threshold,
+        )
+        actor = ray.remote(concurrency_groups=_SERVER_GROUPS)(ServerActor)
+        handle = actor.options(**self._placement("server", server_id)).remote(settings)
+        started = self._started(handle, f"server {server_id}")
+        introduction = Introduction("server", server_id, started["incarnation"], handle)
+        self._adopt(self._servers, plan, introduction)
+
+    def _new_gateway(self, plan: ServerPlan) -> None:
+        server_id = plan.member.server_id
+        actor = ray.remote(GatewayActor)
+        handle = actor.options(**self._placement("gateway", server_id)).remote(
+            server_id, str(plan.directory), self._pid, self._plan.raft.replication_timeout
+        )
+        start = handle.start.remote(
+            self._plan.bolt_address, plan.bolt_port, self._advertised(plan)
+        )
+        started = self._started(handle, f"the Bolt gateway of server {server_id}", start)
+        self._adopt(self._gateways, plan, Introduction(handle=handle, **started))
+
+    def _placement(self, kind: str, server_id: int) -> dict[str, Any]:
+        node = self._nodes[server_id]
+        return {
+            "name": f"{kind}-{server_id}-{time.time_ns()}",
+            "num_cpus": 0,
+            "max_restarts": 0,
+            "max_pending_calls": PENDING_CALLS_MAX,
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False),
+        }
+
+    @staticmethod
+    def _started(handle: Any, what: str, call: Any = None) -> dict[str, Any]:
+        try:
+            answer = ray.get(call or handle.start.remote(), timeout=START_SECONDS_MAX)
+        except RayError as error:
+            ray.kill(handle)
+            raise RayftError(f"{what} could not be started: {error}") from error
+        if "refused" in answer:
+            ray.kill(handle)
+            raise RayftError(f"{what} refused to start. {answer['refused']}")
+        return dict(answer)
+
+    def _advertised(self, plan: ServerPlan) -> str:
+        """The address under which clients find a gateway: not 0.0.0.0, which is nobody's."""
+        address = self._plan.bolt_address
+        return plan.member.host if address in ("0.0.0.0", "::") else address  # noqa: S104
+
+    def _adopt(
+        self, table: dict[int, _Child], plan: ServerPlan, introduction: Introduction
+    ) -> None:
+        """Watch a new child, and make it and all others known to one another."""
+        handle = introduction.handle
+        with self._lock:
+            known = [c.introduction for c in (*self._servers.values(), *self._gateways.values())]
+            known = [k for k in known if (k.kind, k.server_id) != self._key(introduction)]
+            known += self._others.values()
+            child = _Child(plan, introduction, handle.watch.remote(), time.monotonic())
+            table[plan.member.server_id] = child
+        handle.introduce.remote([*known, introduction])
+        for other in known:
+            other.handle.introduce.remote([introduction])
+
+    # ----------------------------------------------------------------- replacing
+
+    def _replace(self, dead: _Child) -> None:
+        kind, server_id = self._key(dead.introduction)
+        key = (kind, server_id)
+        lived = time.monotonic() - dead.born_at
+        deaths = 0 if lived > GOOD_LIFE_SECONDS else self._deaths.get(key, 0)
+        self._deaths[key] = deaths + 1
+        wait = BACKOFF_SECONDS[min(deaths, len(BACKOFF_SECONDS) - 1)]
+        self._report(f"{kind} {server_id} has died; starting it again" + f" in {wait} s" * (wait > 0))
+        table = self._servers if kind == "server" else self._gateways
+        with self._lock:
+            del table[server_id]
+        maker = self._new_server if kind == "server" else self._new_gateway
+        threading.Thread(
+            target=self._make_again, args=(maker, dead.plan, wait), daemon=True
+        ).start()
+
+    def _make_again(
+        self, maker: Callable[[ServerPlan], None], plan: ServerPlan, wait: float
+    ) -> None:
+        attempt = 0
+        while not self.stopping.wait(wait):
+            try:
+                maker(plan)
+                return
+            except RayftError as error:
+                attempt += 1
+                wait = BACKOFF_SECONDS[min(attempt + 1, len(BACKOFF_SECONDS) - 1)]
+                self._report(f"{error}")
+            except Exception as error:
+                log.exception("cannot start a child", exc_info=error)
+                wait = BACKOFF_SECONDS[-1]
+
+    @staticmethod
+    def _key(introduction: Introduction) -> tuple[str, int]:
+        return introduction.kind, introduction.server_id
+
+    # ----------------------------------------------------------------- leadership, for the operator
+
+    def _leadership(self) -> tuple[int, int]:
+        for child in list(self._gateways.values()):
+            try:
+                leader, term = ray.get(child.introduction.handle.leadership.remote(), timeout=2)
+            except RayError:
+                continue
+            if leader:
+                return leader, term
+        return 0, 0
+
+    def _report_leader(self, before: tuple[int, int]) -> tuple[int, int]:
+        now = self._leadership()
+        if now[0] and now != before:
+            self._report(f"server {now[0]} leads (term {now[1]})")
+            return now
+        return before
+
+    # ----------------------------------------------------------------- other commands' servers
+
+    def _keep_searching(self) -> None:
+        voters = len(self._plan.coordination.members)
+        while True:
+            complete = len(self._servers) + self._servers_elsewhere() >= voters
+            if self.stopping.wait(SEARCH_IDLE_SECONDS if complete else SEARCH_SECONDS):
+                return
+            self._find_others()
+
+    def _servers_elsewhere(self) -> int:
+        mine = set(self._servers)
+        return len({o.server_id for o in self._others.values() if o.kind == "server"} - mine)
+
+    def _find_others(self) -> None:
+        """Look for actors of other commands; introduce them to ours and ours to them."""
+        try:
+            names = {str(n["name"]) for n in ray.util.list_named_actors(all_namespaces=True)
+                     if n["namespace"] == "rayft"}
+        except Exception as error:  # Ray's head is away: what is known stays known
+            log.info("cannot look for other servers", error=repr(error))
+            return
+        mine = {c.introduction.server_id for c in self._children()}
+        with self._lock:
+            self._others = {n: i for n, i in self._others.items() if n in names}
+        for name in sorted(names - set(self._others)):
+            kind, server_id = name.split("-")[:2]
+            if int(server_id) in mine or kind not in ("server", "gateway"):
+                continue
+            self._meet(name)
+
+    def _meet(self, name: str) -> None:
+        try:
+            handle = ray.get_actor(name, namespace="rayft")
+            described = ray.get(handle.describe.remote(), timeout=5)
+        except Exception as error:
+            log.info("cannot meet", name=name, error=repr(error))
+            return
+        if described is None:
+            return  # it has not started yet
+        other = Introduction(handle=handle, **described)
+        with self._lock:
+            self._others[name] = other
+            ours = [c.introduction for c in (*self._servers.values(), *self._gateways.values())]
+        self._report(f"found {other.kind} {other.server_id}")
+        handle.introduce.remote(ours)
+        for mine in ours:
+            mine.handle.introduce.remote([other])
