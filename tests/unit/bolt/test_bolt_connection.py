@@ -418,6 +418,19 @@ def test_reset_waits_for_authentication() -> None:
     assert connection.state is S.READY
 
 
+def test_reset_does_not_spare_an_authentication() -> None:
+    """HELLO and LOGON are answered for good, though a RESET waits behind them."""
+    connection = connected()
+    connection.receive_data(HELLO + LOGON + RESET)
+    for tag in ("HELLO", "LOGON"):
+        connection.next_event()
+        assert connection.interrupt_pending
+        with pytest.raises(LocalProtocolError, match=f"no answer to {tag}"):
+            connection.send(Ignored())
+        connection.send(Success({}))
+    assert connection.state is S.INTERRUPTED
+
+
 def test_reset_does_not_log_on() -> None:
     """RESET leads to READY, but never past an authentication that is due."""
     connection = ready()
