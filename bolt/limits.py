@@ -31,8 +31,7 @@ class Limits:
     # together. What a container takes in memory has no relation to what it takes on the wire: an
     # empty list is one byte there and 56 here.
     elements_max: int
-    # Messages received and not yet asked for, above which ``ServerConnection.paused`` says stop
-    # reading.
+    # Messages received and not yet asked for, above which ``ServerConnection.queue_full`` is true.
     queue_bytes_max: int
 
 
@@ -42,10 +41,10 @@ UNAUTHENTICATED = Limits(
     message_bytes_max=8 * 1024, depth_max=4, elements_max=64, queue_bytes_max=64 * 1024
 )
 
-# 16 MiB is a batch of 50,000 rows of ten small properties, and below Ray's inline message comfort
-# many times over. 2 Mi elements is what 16 MiB of floats make, so that only messages of many tiny
-# or empty values meet this bound first; decoded they take at most some 200 MB. Depth 64 keeps
-# every recursive reader far from the interpreter's own limit.
+# 16 MiB is a batch of 50,000 rows of ten small properties. 2 Mi elements is more than 16 MiB of
+# floats make, so that only messages of very many tiny or empty values meet this bound first;
+# decoded they take at most some 200 MB. Depth 64 keeps every recursive reader far from the
+# interpreter's own limit.
 AUTHENTICATED = Limits(
     message_bytes_max=16 * 1024 * 1024,
     depth_max=64,
