@@ -1,0 +1,212 @@
+"""Known bugs put into the core one at a time: the simulation must find each of them.
+
+This tests the harness, not the core. Each bug was shipped by somebody, or is a rule of the core
+left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from test_raft_simulation import run
+
+from actors.raft import follower, leader, log, quorum, transfers
+from actors.raft.core import _PEER_HANDLERS, RaftCore
+from actors.raft.messages import Append, VoteReply, VoteRequest
+from actors.raft.persistence import Persistence
+from actors.raft.progress import Progress
+from actors.raft.ready import Ready
+from actors.raft.state import Leadership, State
+
+SEEDS = 120
+Patch = pytest.MonkeyPatch
+
+
+def count_earlier_terms(patch: Patch) -> None:
+    """Figure 8: entries of earlier terms are committed by counting."""
+
+    def advance(state: State) -> None:
+        assert state.leadership is not None
+        matches = [p.match_index for p in state.leadership.progress.values()]
+        state.log.commit_to(quorum.majority_value([state.log.persisted_index, *matches]))
+
+    patch.setattr(leader, "advance_commit", advance)
+
+
+def half_is_enough(patch: Patch) -> None:
+    patch.setattr(quorum, "majority", lambda voters: max(1, voters // 2))
+
+
+def commit_one_short(patch: Patch) -> None:
+    def value(values: Any) -> int:
+        ordered = sorted(values)
+        return ordered[min(len(ordered) - 1, (len(ordered) - 1) // 2 + 1)]
+
+    patch.setattr(leader, "majority_value", value)
+
+
+def leader_counts_unpersisted(patch: Patch) -> None:
+    original = log.RaftLog.append
+
+    def append(self: log.RaftLog, entries: Any) -> None:
+        original(self, entries)
+        self.persisted_index = self.last_index
+
+    patch.setattr(log.RaftLog, "append", append)
+    patch.setattr(log.RaftLog, "persisted_to", lambda self, index: None)
+
+
+def answer_before_persisting(patch: Patch) -> None:
+    original = RaftCore.ready
+
+    def ready(self: RaftCore) -> Ready | None:
+        self._state.outbox += self._state.after_persist
+        self._state.after_persist = []
+        return original(self)
+
+    patch.setattr(RaftCore, "ready", ready)
+
+
+def vote_by_index_first(patch: Patch) -> None:
+    patch.setattr(
+        log.RaftLog,
+        "is_up_to_date",
+        lambda self, index, term: (index, term) >= (self.last_index, self.last_term),
+    )
+
+
+def vote_for_everyone(patch: Patch) -> None:
+    def handle(state: State, message: VoteRequest) -> None:
+        state.become_follower(state.term, 0)
+        state.vote = message.sender
+        state.after_persist.append(VoteReply(state.term, state.id, message.sender, True))
+
+    patch.setitem(_PEER_HANDLERS, VoteRequest, handle)
+
+
+def truncate_always(patch: Patch) -> None:
+    """An old Append throws away what came after it."""
+
+    def store(state: State, entries: tuple[Any, ...]) -> bool:
+        if entries:
+            index = max(entries[0].index, state.log.commit_index + 1)
+            if index <= state.log.last_index:
+                state.log.truncate(index)
+                state.persistence.truncated(index)
+            state.log.append([e for e in entries if e.index > state.log.last_index])
+        return True
+
+    patch.setattr(follower, "_store", store)
+
+
+def skip_previous_term(patch: Patch) -> None:
+    """A follower checks that it has the previous index, not its term."""
+    original = follower.handle_append
+
+    def handle(state: State, message: Append) -> None:
+        term = state.log.term_at(message.previous_index)
+        if term >= 0 and term <= message.previous_term:
+            message = Append(
+                message.term,
+                message.sender,
+                message.receiver,
+                message.previous_index,
+                term,
+                message.commit,
+                message.entries,
+            )
+        original(state, message)
+
+    patch.setitem(_PEER_HANDLERS, Append, handle)
+
+
+def read_without_quorum(patch: Patch) -> None:
+    def confirm(state: State, leadership: Leadership) -> None:
+        state.reads.extend(leadership.reads.confirm(leadership.context))
+
+    patch.setattr(leader, "_confirm_reads", confirm)
+
+
+def read_before_own_commit(patch: Patch) -> None:
+    original = leader.become_leader
+
+    def become(state: State) -> None:
+        original(state)
+        assert state.leadership is not None
+        state.leadership.term_start = 0
+
+    patch.setattr(leader, "become_leader", become)
+
+
+def completion_counts_after_truncation(patch: Patch) -> None:
+    patch.setattr(Persistence, "truncated", lambda self, index: None)
+    patch.setattr(
+        log.RaftLog,
+        "persisted_to",
+        lambda self, index: setattr(
+            self, "persisted_index", max(self.persisted_index, min(index, self.written_index))
+        ),
+    )
+
+
+def commit_beyond_match(patch: Patch) -> None:
+    original = leader._send_heartbeat
+
+    def send(state: State, progress: Progress, context: int, *, answer: bool) -> None:
+        match, progress.match_index = progress.match_index, state.log.last_index
+        original(state, progress, context, answer=answer)
+        progress.match_index = match
+
+    patch.setattr(leader, "_send_heartbeat", send)
+
+
+def lost_appends_never_sent_again(patch: Patch) -> None:
+    patch.setattr(Progress, "nudge", property(lambda self: False, lambda self, value: None))
+
+
+def lost_chunks_never_sent_again(patch: Patch) -> None:
+    patch.setattr(transfers, "expire", lambda progress, now_ms: None)
+
+
+def forget_vote(patch: Patch) -> None:
+    original = State.become_follower
+
+    def become(self: State, term: int, new_leader: int) -> None:
+        original(self, term, new_leader)
+        self.vote = 0
+
+    patch.setattr(State, "become_follower", become)
+    patch.setattr("actors.raft.invariants._check_roles", lambda state: None)
+
+
+MUTATIONS: list[Callable[[Patch], None]] = [
+    answer_before_persisting,
+    commit_beyond_match,
+    commit_one_short,
+    completion_counts_after_truncation,
+    count_earlier_terms,
+    forget_vote,
+    half_is_enough,
+    leader_counts_unpersisted,
+    lost_appends_never_sent_again,
+    lost_chunks_never_sent_again,
+    read_before_own_commit,
+    read_without_quorum,
+    skip_previous_term,
+    truncate_always,
+    vote_by_index_first,
+    vote_for_everyone,
+]
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
+def test_the_simulation_finds(mutation: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    mutation(monkeypatch)
+    for seed in range(SEEDS):
+        try:
+            run(seed)
+        except (AssertionError, KeyError, ValueError):
+            return
+    pytest.fail(f"{mutation.__name__} was not found by {SEEDS} seeds")

@@ -1,0 +1,54 @@
+"""Random runs of whole clusters; ``harness.py`` says what is checked after every event."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from harness import Cluster
+
+SEEDS = 100
+DURATION_MS = 2000
+TOTAL: Counter[str] = Counter()
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_safety_under_faults_and_liveness_after_them(block: int) -> None:
+    for seed in range(block * SEEDS // 10, (block + 1) * SEEDS // 10):
+        cluster = run(seed)
+        TOTAL.update(cluster.count)
+
+
+def run(seed: int) -> Cluster:
+    size = (1, 2, 3, 3, 3, 4, 5)[seed % 7]
+    cluster = Cluster(size, seed, pre_vote=seed % 5 != 0, check_quorum=seed % 4 != 0)
+    try:
+        cluster.run(DURATION_MS)
+        cluster.settle()
+    except Exception as error:
+        error.add_note(f"seed {seed}, {cluster.faults}\n{cluster.report()}")
+        raise
+    return cluster
+
+
+def test_the_runs_met_every_fault_that_they_are_for() -> None:
+    for name in (
+        "AppendReply",
+        "HeartbeatReply",
+        "PreVoteReply",
+        "SnapshotReply",
+        "crashes",
+        "installed",
+        "leaders",
+        "partitions",
+        "reads",
+        "reads_failed",
+        "refusals",
+        "refused",
+        "snapshots",
+    ):
+        assert TOTAL[name] >= 10, (name, TOTAL)
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    assert list(run(3).trace) == list(run(3).trace)
