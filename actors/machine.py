@@ -271,20 +271,34 @@ class StateMachine:
     ) -> None:
         if not items:
             return
-        batch = run_batch(
-            self.service.engine,
-            self.replica.head,
-            self.replica.allocator,
-            [(item.prepared, item.parameters) for item in items],
-            limits=self.service.write_limits(min(item.deadline for item in items)),
-            **self.service.surroundings(),
-        )
-        self.replica.head = batch.root
-        for item, result in zip(items, batch.results, strict=True):
+        results, sets = self._run_batch(items)
+        for item, result in zip(items, results, strict=True):
             executed.append(self.service.execute(item, result, now))
             if not isinstance(result, BaseException):
                 ids.append(_transaction_id(item))
-        write_sets += batch.write_sets
+        write_sets += sets
+
+    def _run_batch(self, items: list[Item]) -> tuple[list[Any], list[WriteSet]]:
+        """Results (or errors) and write sets. The head moves on, or back if the engine fails."""
+        savepoint = self.replica.head.fork()
+        try:
+            batch = run_batch(
+                self.service.engine,
+                self.replica.head,
+                self.replica.allocator,
+                [(item.prepared, item.parameters) for item in items],
+                limits=self.service.write_limits(min(item.deadline for item in items)),
+                **self.service.surroundings(),
+            )
+        except Exception as error:
+            # A defect of the engine, not of a query: leave no trace, and find out whose it was.
+            self.replica.head = savepoint
+            if len(items) == 1:
+                return [error], []
+            parts = [self._run_batch([item]) for item in items]
+            return [r for results, _ in parts for r in results], [w for _, ws in parts for w in ws]
+        self.replica.head = batch.root
+        return batch.results, [write_set for _, write_set in batch.writes]
 
     def _commit(
         self,
@@ -312,13 +326,13 @@ class StateMachine:
         write_set = opened.transaction.write_set
         nodes, relationships = write_set.touched_nodes(), write_set.touched_relationships()
         conflict = self._conflicts.conflict(opened.version, nodes, relationships)
-        mine_nodes, mine_relationships = set(nodes), set(relationships)
+        mine_nodes, mine_relationships = set(nodes.tolist()), set(relationships.tolist())
         for other in earlier:
             if conflict:
                 break
             conflict = not (
-                mine_nodes.isdisjoint(other.touched_nodes())
-                and mine_relationships.isdisjoint(other.touched_relationships())
+                mine_nodes.isdisjoint(other.touched_nodes().tolist())
+                and mine_relationships.isdisjoint(other.touched_relationships().tolist())
             )
         if conflict:
             raise ConflictError(

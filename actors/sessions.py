@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from bolt.records import encode_message, encode_records
 from bolt.versions import Dialect
 from graph.engine import Result, Transaction
 from graph.errors import GraphError
+from graph.vector import IntArray
 
 __all__ = ["ConflictLog", "Cursor", "OpenTransaction", "Owner", "Sessions"]
 
@@ -143,8 +144,8 @@ class ConflictLog:
         self._ids = 0
         self._lost_before = 0  # batches up to this version have been forgotten for want of room
 
-    def record(self, version: int, nodes: Iterable[int], relationships: Iterable[int]) -> None:
-        touched = (version, set(nodes), set(relationships))
+    def record(self, version: int, nodes: IntArray, relationships: IntArray) -> None:
+        touched = (version, set(nodes.tolist()), set(relationships.tolist()))
         size = len(touched[1]) + len(touched[2])
         if not size:
             return
@@ -161,11 +162,11 @@ class ConflictLog:
             oldest = self._batches.popleft()
             self._ids -= len(oldest[1]) + len(oldest[2])
 
-    def conflict(self, since: int, nodes: Iterable[int], relationships: Iterable[int]) -> bool:
+    def conflict(self, since: int, nodes: IntArray, relationships: IntArray) -> bool:
         """Whether a batch after ``since`` touched one of these (or may have)."""
         if since < self._lost_before:
             return True
-        mine = (set(nodes), set(relationships))
+        mine = (set(nodes.tolist()), set(relationships.tolist()))
         if not mine[0] and not mine[1]:
             return False
         for version, theirs_nodes, theirs_relationships in self._batches:
