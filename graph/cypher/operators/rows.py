@@ -1,0 +1,254 @@
+"""Operators from rows to rows, without memory of other rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from graph.cypher.evaluation import Compiled
+from graph.cypher.operators.base import (
+    Execution,
+    Operator,
+    entity_ids,
+    pick,
+    slices,
+    true_rows,
+)
+from graph.cypher.references import PathRef, RelationshipRef, boxed, tighten
+from graph.vector import Chunk, IntArray, Kind, Vector
+
+__all__ = [
+    "AsEntityOperator",
+    "BuildPathOperator",
+    "CountStoreOperator",
+    "ExtendOperator",
+    "FilterOperator",
+    "ProjectOperator",
+    "UnwindOperator",
+]
+
+
+class FilterOperator(Operator):
+    """Rows for which the predicate is true."""
+
+    __slots__ = ("input", "predicate")
+
+    def __init__(self, input: Operator, predicate: Compiled) -> None:
+        self.input = input
+        self.predicate = predicate
+
+    def run(self, execution: Execution) -> Iterator[Chunk]:
+        context, predicate = execution.context, self.predicate
+        for chunk in self.input.stream(execution):
+            execution.budget.check()
+            mask = true_rows(predicate.evaluate(chunk, context))
+            if chunk.length == 1:
+                if mask[0]:
+                    yield chunk
+                continue
+            count = int(np.count_nonzero(mask))
+            if count == chunk.length:
+                yield chunk
+            elif count:
+                yield chunk.take(np.flatnonzero(mask), count)
+
+
+class ExtendOperator(Operator):
+    """Adds columns, all computed from the columns before."""
+
+    __slots__ = ("input", "items")
+
+    def __init__(self, input: Operator, items: tuple[tuple[str, Compiled], ...]) -> None:
+        self.input = input
+        self.items = items
+
+    def run(self, execution: Execution) -> Iterator[Chunk]:
+        context = execution.context
+        for chunk in self.input.stream(execution):
+            execution.budget.check()
+            yield chunk.with_columns(
+                {name: item.evaluate(chunk, context) for name, item in self.items}
+            )
+
+
+class ProjectOperator(Operator):
+    """These columns only, and the request that a row belongs to."""
+
+    __slots__ = ("input", "items")
+
+    def __init__(self, input: Operator, items: tuple[tuple[str, Compiled], ...]) -> None:
+        self.input = input
+        self.items = items
+
+    def run(self, execution: Execution) -> Iterator[Chunk]:
+        context, items = execution.context, self.items
+        for chunk in self.input.stream(execution):
+            execution.budget.check()
+            columns = {name: item.evaluate(chunk, context) for name, item in items}
+            for name in execution.carried:
+                columns[name] = chunk.columns[name]
+            yield Chunk(columns, chunk.length)
+
+
+class UnwindOperator(Operator):
+    """One row for each element of a list; a value that is no list counts as a list of one."""
+
+    __slots__ = ("input", "source", "variable")
+
+    def __init__(self, input: Operator, source: Compiled, variable: str) -> None:
+        self.input = input
+        self.source = source
+        self.variable = variable
+
+    def run(self, execution: Execution) -> Iterator[Chunk]:
+        context, size = execution.context, execution.chunk_rows
+        for chunk in self.input.stream(execution):
+            execution.budget.check()
+            lists = boxed(self.source.evaluate(chunk, context))
+            if chunk.length == 1:
+                yield from self._one(chunk, lists[0], execution)
+                continue
+            rows: list[int] = []
+            values: list[Any] = []
+            for row, value in enumerate(lists):
+                members = _members(value)
+                rows.extend([row] * len(members))
+                values.extend(members)
+                while len(values) >= size:
+                    execution.budget.check()
+                    yield self._rows(chunk, rows[:size], values[:size])
+                    del rows[:size], values[:size]
+            if values:
+                yield self._rows(chunk, rows, values)
+
+    def _one(self, chunk: Chunk, value: Any, execution: Execution) -> Iterator[Chunk]:
+        members = _members(value)
+        size = execution.chunk_rows
+        for start in range(0, len(members), size):
+            execution.budget.check()
+            part = members[start : start + size]
+            column = {self.variable: tighten(part)}
+            if chunk.columns:
+                yield pick(chunk, np.zeros(len(part), dtype=np.int64), column)
+            else:
+                yield Chunk(column, len(part))
+
+    def _rows(self, chunk: Chunk, rows: list[int], values: list[Any]) -> Chunk:
+        positions = np.array(rows, dtype=np.int64)
+        return pick(chunk, positions, {self.variable: tighten(values)})
+
+
+def _members(value: Any) -> Any:
+    if value is None:
+        return ()
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+class AsEntityOperator(Operator):
+    """A column of any values as a column of ids; raises CypherTypeError for other values."""
+
+    __slots__ = ("input", "kind", "variable")
+
+    def __init__(self, input: Operator, variable: str, kind: Kind) -> None:
+        self.input = input
+        self.variable = variable
+        self.kind = kind
+
+    def run(self, execution: Execution) -> Iterator[Chunk]:
+        for chunk in self.input.stream(execution):
+            vector = chunk.columns[self.variable]
+            if vector.kind is not self.kind:
+                ids, valid = entity_ids(vector, self.kind)
+                column = {self.variable: Vector(self.kind, ids, valid)}
+                chunk = chunk.with_columns(column)
+            yield chunk
+
+
+class BuildPathOperator(Operator):
+    """Binds a path through columns of nodes and of relationships, or lists of relationships."""
+
+    __slots__ = ("input", "nodes", "relationships", "variable")
+
+    def __init__(
+        self,
+        input: Operator,
+        variable: str,
+        nodes: tuple[str, ...],
+        relationships: tuple[str, ...],
+    ) -> None:
+        self.input = input
+        self.variable = variable
+        self.nodes = nodes
+        self.relationships = relationships
+
+    def run(self, execution: Execution) -> Iterator[Chunk]:
+        root = execution.context.root
+        for chunk in self.input.stream(execution):
+            execution.budget.check()
+            nodes = [chunk.columns[name].to_list() for name in self.nodes]
+            relationships = [boxed(chunk.columns[name]) for name in self.relationships]
+            ends = _ends(root, relationships)
+            paths = [
+                _path([n[row] for n in nodes], [r[row] for r in relationships], ends)
+                for row in range(chunk.length)
+            ]
+            yield chunk.with_columns({self.variable: Vector.objects(paths)})
+
+
+def _ends(root: Any, columns: list[list[Any]]) -> dict[int, tuple[int, int]]:
+    """id -> (source, target) of all relationships that stand in lists."""
+    ids = {r.id for column in columns for v in column if isinstance(v, (list, tuple)) for r in v}
+    if not ids:
+        return {}
+    ordered: IntArray = np.array(sorted(ids), dtype=np.int64)
+    sources, targets = root.relationship_ends(ordered)
+    pairs = zip(sources.tolist(), targets.tolist(), strict=True)
+    return dict(zip(ordered.tolist(), pairs, strict=True))
+
+
+def _path(
+    nodes: list[int | None], steps: list[Any], ends: dict[int, tuple[int, int]]
+) -> PathRef | None:
+    if any(n is None for n in nodes) or any(s is None for s in steps):
+        return None
+    walked: list[int] = [nodes[0]]  # type: ignore[list-item]
+    relationships: list[int] = []
+    for position, step in enumerate(steps):
+        if type(step) is RelationshipRef:
+            relationships.append(step.id)
+            walked.append(nodes[position + 1])  # type: ignore[arg-type]
+            continue
+        for reference in step:
+            source, target = ends[reference.id]
+            relationships.append(reference.id)
+            walked.append(target if source == walked[-1] else source)
+    return PathRef(tuple(walked), tuple(relationships))
+
+
+class CountStoreOperator(Operator):
+    """A count that the store keeps."""
+
+    __slots__ = ("input", "label", "name", "what")
+
+    def __init__(self, input: Operator, name: str, what: str, label: str | None) -> None:
+        self.input = input
+        self.name = name
+        self.what = what
+        self.label = label
+
+    def run(self, execution: Execution) -> Iterator[Chunk]:
+        root = execution.context.root
+        for chunk in self.input.stream(execution):
+            count = self._count(root)
+            yield chunk.with_columns({self.name: Vector.constant(count, chunk.length)})
+
+    def _count(self, root: Any) -> int:
+        if self.what == "node":
+            return int(root.node_count if self.label is None else root.label_count(self.label))
+        if self.label is None:
+            return int(root.relationship_count)
+        return int(root.type_count(self.label))
+
+
