@@ -21,6 +21,7 @@ Whatever the history, entries come out in one order: by row, then by relationshi
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -76,10 +77,25 @@ class _Run:
         return _Run(offsets, neighbours, relationships)
 
 
-def _ordered(local: IntArray, relationships: IntArray, neighbours: IntArray) -> Edges:
+def _ordered(entries: Edges) -> Edges:
     """Sort entries by node, then relationship."""
+    local, relationships, neighbours = entries
     if bool((relationships[1:] > relationships[:-1]).all()):
         order = np.argsort(local.astype(np.uint16), kind="stable")  # 16 bits: radix sort
+    else:
+        order = np.lexsort((relationships, local))
+    return local[order], relationships[order], neighbours[order]
+
+
+def _merged(parts: list[Edges]) -> Edges:
+    """Merge entries that are ordered in each part, oldest part first."""
+    parts = [part for part in parts if len(part[0])]
+    entries = _concatenated(parts)
+    if len(parts) < 2:
+        return entries
+    local, relationships, neighbours = entries
+    if all(int(a[1].max()) < int(b[1].min()) for a, b in pairwise(parts)):
+        order = np.argsort(local.astype(np.uint16), kind="stable")
     else:
         order = np.lexsort((relationships, local))
     return local[order], relationships[order], neighbours[order]
@@ -159,22 +175,19 @@ class _Group:
     ) -> None:
         """Make a run of the tail and of further entries, then restore the geometric sizes."""
         tail = self._tail_entries()
-        entries = (
-            np.concatenate((tail[0], local)),
-            np.concatenate((tail[1], relationships)),
-            np.concatenate((tail[2], neighbours)),
-        )
+        added = (local, relationships, neighbours)
+        parts = [_ordered(_concatenated([tail, added]))]
+        size = len(parts[0][0])
         self.tail, self.tail_count = None, 0
         runs = list(self.runs)
-        while runs and len(entries[0]) * 2 >= len(runs[-1]):
-            older = runs.pop().entries()
-            entries = tuple(  # type: ignore[assignment]
-                np.concatenate((a, b)) for a, b in zip(older, entries, strict=True)
-            )
+        while runs and size * 2 >= len(runs[-1]):
+            parts.insert(0, runs.pop().entries())
+            size += len(parts[0][0])
+        entries = _merged(parts)
         if self.dead:
             entries = self._without_dead(entries, alive)
         if len(entries[0]):
-            runs.append(_Run.of(*_ordered(*entries)))
+            runs.append(_Run.of(*entries))
         self.runs = tuple(runs)
 
     def _without_dead(self, entries: Edges, alive: Alive) -> Edges:
@@ -188,15 +201,10 @@ class _Group:
 
     def entries(self, alive: Alive) -> Edges:
         """All live entries, ordered by node and relationship."""
-        if len(self.runs) == 1 and not self.tail_count:
-            entries = self.runs[0].entries()
-        else:
-            parts = [run.entries() for run in self.runs]
-            parts.append(self._tail_entries())
-            local, relationships, neighbours = zip(*parts, strict=True)
-            entries = _ordered(
-                np.concatenate(local), np.concatenate(relationships), np.concatenate(neighbours)
-            )
+        parts = [run.entries() for run in self.runs]
+        if self.tail_count:
+            parts.append(_ordered(self._tail_entries()))
+        entries = _merged(parts)
         if self.dead:
             mask = alive(entries[1])
             entries = entries[0][mask], entries[1][mask], entries[2][mask]

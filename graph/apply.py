@@ -9,6 +9,7 @@ the same result, since a NumPy call costs as much as changing ten cells by hand.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +17,9 @@ from graph.chunked import pieces
 from graph.columns import Column
 from graph.index_reads import IndexReads
 from graph.indexes import GARBAGE_SPARE, Index
-from graph.keys import Key
+from graph.keys import Key, key_of, tuple_key
 from graph.schema_changes import apply_schema, build_index
-from graph.validate import created_keys, validate
+from graph.validate import check_free, check_new_id, created_keys, validate
 from graph.vector import BoolArray, IntArray, Vector
 from graph.write_set import (
     AddLabel,
@@ -42,18 +43,29 @@ def apply(root: IndexReads, write_set: WriteSet) -> Counters:
     Raises ``ConflictError``, ``ConstraintError``, ``SchemaError`` or ``GraphError``.
     """
     counters = Counters()
+    operations = write_set.operations
+    if len(operations) == 1:
+        only = operations[0]
+        if isinstance(only, CreateNodes) and len(only.ids) == 1:
+            _create_one_node(root, write_set, only, counters)
+            _sweep_indexes(root, False)
+            return counters
     if write_set.has_schema:
         apply_schema(root, write_set, counters)
         return counters
     validate(root, write_set)
     _enter_names(root, write_set)
-    tolerant = len(write_set.operations) > 1
-    for op in write_set.operations:
+    tolerant = len(operations) > 1
+    shrinks = False
+    for op in operations:
         if isinstance(op, CreateNodes):
             _create_nodes(root, op, counters)
-        elif isinstance(op, CreateRelationships):
+            continue
+        if isinstance(op, CreateRelationships):
             _create_relationships(root, op, counters)
-        elif isinstance(op, SetNodeProperty):
+            continue
+        shrinks = True
+        if isinstance(op, SetNodeProperty):
             _set_node_property(root, op, counters, tolerant)
         elif isinstance(op, SetRelationshipProperty):
             _set_relationship_property(root, op, counters, tolerant)
@@ -65,7 +77,7 @@ def apply(root: IndexReads, write_set: WriteSet) -> Counters:
             _delete_nodes(root, op, counters)
         elif isinstance(op, DeleteRelationships):
             _delete_relationships(root, op, counters)
-    _sweep_indexes(root)
+    _sweep_indexes(root, shrinks)
     return counters
 
 
@@ -94,51 +106,96 @@ def _enter_names(root: IndexReads, write_set: WriteSet) -> None:
 # nodes
 
 
+def _create_one_node(
+    root: IndexReads, write_set: WriteSet, op: CreateNodes, counters: Counters
+) -> None:
+    """The commonest write set of all, validated and applied in one go."""
+    node = op.ids.item(0)
+    check_new_id(node, node in root.alive, "node")
+    entries = _entries_of_one(root, op, _values_of_one(op)) if root.schema.by_label else []
+    for index, key in entries:
+        if index.unique:
+            check_free(root, index, key)
+    _enter_names(root, write_set)
+    _write_one_node(root, op, node, counters)
+    for index, key in entries:
+        index.add_one(key, node)
+
+
+def _values_of_one(op: CreateNodes) -> dict[str, Any]:
+    values = {key: _only(vector) for key, vector in op.properties.items()}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _entries_of_one(
+    root: IndexReads, op: CreateNodes, values: dict[str, Any]
+) -> list[tuple[Index, Key]]:
+    """The index entries of one new node."""
+    entries: list[tuple[Index, Key]] = []
+    for label in op.labels:
+        for index in root.schema.by_label.get(label, ()):
+            names = index.info.properties
+            if len(names) == 1:
+                key = key_of(values.get(names[0]))
+            else:
+                key = tuple_key(tuple([values.get(name) for name in names]))
+            if key is not None:
+                entries.append((index, key))
+    return entries
+
+
+def _write_one_node(root: IndexReads, op: CreateNodes, node: int, counters: Counters) -> None:
+    if node >= root.next_node_id:
+        root.next_node_id = node + 1
+    counters.nodes_created += 1
+    counters.labels_added += len(op.labels)
+    root.own_alive().add_one(node)
+    label_ids = root.label_names.ids
+    for label in op.labels:
+        root.own_label(label_ids[label]).add_one(node)
+    key_ids = root.key_names.ids
+    for key, vector in op.properties.items():
+        value = _only(vector)
+        if value is not None:
+            root.own_node_column(key_ids[key]).put(node, value)
+            counters.properties_set += 1
+
+
 def _create_nodes(root: IndexReads, op: CreateNodes, counters: Counters) -> None:
     ids = op.ids
     count = len(ids)
-    root.next_node_id = max(root.next_node_id, int(ids.max()) + 1 if count > 1 else ids.item(0) + 1)
-    counters.nodes_created += count
-    counters.labels_added += count * len(op.labels)
-    label_ids = root.label_names.ids
-    key_ids = root.key_names.ids
+    by_label = root.schema.by_label
     if count == 1:
         node = ids.item(0)
-        root.own_alive().add_one(node)
-        for label in op.labels:
-            root.own_label(label_ids[label]).add_one(node)
-        for key, vector in op.properties.items():
-            value = _only(vector)
-            if value is not None:
-                root.own_node_column(key_ids[key]).put(node, value)
-                counters.properties_set += 1
-    else:
-        parts = pieces(ids)
-        root.own_alive().add(parts)
-        for label in op.labels:
-            root.own_label(label_ids[label]).add(parts)
-        for key, vector in op.properties.items():
-            column = root.own_node_column(key_ids[key])
-            before = column.count
-            column.write(parts, vector, fresh=True)
-            counters.properties_set += column.count - before
-    if root.schema.by_label:
-        _index_created(root, op)
+        _write_one_node(root, op, node, counters)
+        if by_label:
+            for index, key in _entries_of_one(root, op, _values_of_one(op)):
+                index.add_one(key, node)
+        return
+    root.next_node_id = max(root.next_node_id, int(ids.max()) + 1)
+    counters.nodes_created += count
+    counters.labels_added += count * len(op.labels)
+    parts = pieces(ids)
+    root.own_alive().add(parts)
+    for label in op.labels:
+        root.own_label(root.label_names.ids[label]).add(parts)
+    for key, vector in op.properties.items():
+        column = root.own_node_column(root.key_names.ids[key])
+        before = column.count
+        column.write(parts, vector, fresh=True)
+        counters.properties_set += column.count - before
+    for label in op.labels if by_label else ():
+        for index in by_label.get(label, ()):
+            keys = created_keys(index, op)
+            if keys is not None:
+                index.add(keys, ids.tolist())
 
 
-def _only(vector: Vector) -> object:
+def _only(vector: Vector) -> Any:
     """The value of a vector of one row as a Python object."""
     if vector.valid is not None and not vector.valid.item(0):
         return None
     return vector.data.item(0)
-
-
-def _index_created(root: IndexReads, op: CreateNodes) -> None:
-    for label in op.labels:
-        for index in root.schema.by_label.get(label, ()):
-            keys = created_keys(index, op)
-            if keys is not None:
-                _add_entries(index, keys, op.ids)
 
 
 def _add_entries(index: Index, keys: Sequence[Key | None], ids: IntArray) -> None:
@@ -265,8 +322,8 @@ def _create_relationships(root: IndexReads, op: CreateRelationships, counters: C
         relationship, source, target = ids.item(0), op.sources.item(0), op.targets.item(0)
         root.loops[number] += source == target
         table.put(relationship, number, source, target)
-        outgoing.add_one(source, relationship, target, table.alive)
-        incoming.add_one(target, relationship, source, table.alive)
+        outgoing.add_one(source, relationship, target, table.mask)
+        incoming.add_one(target, relationship, source, table.mask)
         for key, vector in op.properties.items():
             value = _only(vector)
             if value is not None:
@@ -276,8 +333,8 @@ def _create_relationships(root: IndexReads, op: CreateRelationships, counters: C
     root.loops[number] += int(np.count_nonzero(op.sources == op.targets))
     parts = pieces(ids)
     table.write(parts, number, op.sources, op.targets)
-    outgoing.add(op.sources, ids, op.targets, table.alive)
-    incoming.add(op.targets, ids, op.sources, table.alive)
+    outgoing.add(op.sources, ids, op.targets, table.mask)
+    incoming.add(op.targets, ids, op.sources, table.mask)
     for key, vector in op.properties.items():
         column = root.own_relationship_column(key_ids[key])
         before = column.count
@@ -329,13 +386,18 @@ def _delete_relationships(root: IndexReads, op: DeleteRelationships, counters: C
         starts, ends = sources[rows], targets[rows]
         root.type_counts[number] -= len(starts)
         root.loops[number] -= int(np.count_nonzero(starts == ends))
-        root.own_adjacency(root.outgoing, number).remove(starts, table.alive)
-        root.own_adjacency(root.incoming, number).remove(ends, table.alive)
+        root.own_adjacency(root.outgoing, number).remove(starts, table.mask)
+        root.own_adjacency(root.incoming, number).remove(ends, table.mask)
     counters.relationships_deleted += len(ids)
 
 
-def _sweep_indexes(root: IndexReads) -> None:
-    """Rebuild indexes whose garbage outweighs what this root can have (see ``indexes.py``)."""
-    for index in list(root.schema.filled):
-        if index.size > GARBAGE_SPARE and index.needs_sweep(root.live_max(index)):
+def _sweep_indexes(root: IndexReads, shrinks: bool) -> None:
+    """Rebuild indexes whose garbage outweighs what this root can have (see ``indexes.py``).
+
+    ``shrinks``: entries may have become garbage, so look even if the index has not grown.
+    """
+    for index in root.schema.filled:
+        if index.size > (GARBAGE_SPARE if shrinks else index.sweep_size) and index.needs_sweep(
+            root.live_max(index)
+        ):
             root.schema = root.schema.replaced(build_index(root, index.info))

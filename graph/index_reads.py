@@ -64,12 +64,10 @@ class IndexReads(Reads):
             return np.zeros(len(nodes), dtype=np.int64), np.array(nodes, dtype=np.int64)
         single = owner.single
         keys = [key_of(v[0]) for v in values] if single else [tuple_key(v) for v in values]
-        entries = owner.entries
         rows: list[int] = []
         nodes = []
-        for row, key in enumerate(keys):
-            found = entries.get(key)
-            if found is None or key is None:
+        for row, found in enumerate(map(owner.entries.get, keys)):
+            if found is None:
                 continue
             if isinstance(found, int):
                 rows.append(row)

@@ -102,12 +102,13 @@ class ConstraintInfo:
 class Index:
     """Node ids by key: an int for one node, a list (with repeats, unordered) for several."""
 
-    __slots__ = ("_fresh", "_lock", "_runs", "entries", "info", "size")
+    __slots__ = ("_fresh", "_lock", "_runs", "entries", "info", "size", "sweep_size")
 
     def __init__(self, info: IndexInfo) -> None:
         self.info = info
         self.entries: dict[Key, int | list[int]] = {}
         self.size = 0
+        self.sweep_size = GARBAGE_SPARE  # below this, asking again is no use
         self._lock = threading.Lock()
         self._runs: list[list[Any]] = []  # sorted distinct keys, numbers and strings apart
         self._fresh: list[Any] = []  # distinct keys in no run yet
@@ -158,7 +159,8 @@ class Index:
 
     def needs_sweep(self, live_max: int) -> bool:
         """Whether garbage outweighs the entries that the asking root can have at most."""
-        return self.size > 2 * live_max + GARBAGE_SPARE
+        self.sweep_size = 2 * live_max + GARBAGE_SPARE
+        return self.size > self.sweep_size
 
     # reads
 

@@ -115,7 +115,7 @@ class Reads(State):
         return self.alive.mask(ids)
 
     def relationships_alive(self, ids: IntArray) -> BoolArray:
-        return self.table.alive(ids)
+        return self.table.mask(ids)
 
     def has_label(self, ids: IntArray, label: str) -> BoolArray:
         number = self.label_names.ids.get(label)
@@ -227,7 +227,7 @@ class Reads(State):
         numbers = self._type_numbers(types)
         if len(ids) == 1:
             return self._expand_one(ids.item(0), direction, numbers)
-        alive = self.table.alive
+        alive = self.table.mask
         found: list[tuple[IntArray, IntArray, IntArray]] = []
         for number in numbers:
             if direction != "in":
@@ -253,7 +253,7 @@ class Reads(State):
     def _expand_one(
         self, node: int, direction: str, numbers: list[int] | range
     ) -> tuple[IntArray, IntArray, IntArray]:
-        alive = self.table.alive
+        alive = self.table.mask
         found: list[tuple[IntArray, IntArray]] = []
         for number in numbers:
             if direction != "in":
@@ -283,7 +283,7 @@ class Reads(State):
         if loops:
             rows = self.expand(ids, direction, types)[0]
             return np.bincount(rows, minlength=len(ids))
-        alive = self.table.alive
+        alive = self.table.mask
         sides: list[Adjacency] = []
         for number in numbers:
             if direction != "in":

@@ -34,12 +34,16 @@ class RelationshipTable(Chunked):
         twin.count = self.count
         return twin
 
-    def alive(self, ids: IntArray) -> BoolArray:
+    def __contains__(self, relationship: int) -> bool:
+        chunk = self.chunks.get(relationship >> CHUNK_BITS)
+        return chunk is not None and chunk.arrays[0].item(relationship & CHUNK_MASK) != DEAD
+
+    def mask(self, ids: IntArray) -> BoolArray:
         """Which relationships exist."""
         if len(ids) == 1:
-            return np.array([self.get(ids.item(0)) is not None], dtype=np.bool_)
-        mask: BoolArray = self.gather(ids)[0] != DEAD
-        return mask
+            return np.array([ids.item(0) in self], dtype=np.bool_)
+        alive: BoolArray = self.gather(ids)[0] != DEAD
+        return alive
 
     def get(self, relationship: int) -> tuple[int, int, int] | None:
         """Type id, source and target of one relationship; None if it does not exist."""

@@ -395,8 +395,8 @@ class _Loader:
             rows = types == number
             root.type_counts[number] += int(np.count_nonzero(rows))
             root.loops[number] += int(np.count_nonzero(sources[rows] == targets[rows]))
-            root.outgoing[number].add(sources[rows], ids[rows], targets[rows], table.alive)
-            root.incoming[number].add(targets[rows], ids[rows], sources[rows], table.alive)
+            root.outgoing[number].add(sources[rows], ids[rows], targets[rows], table.mask)
+            root.incoming[number].add(targets[rows], ids[rows], sources[rows], table.mask)
 
     def finish(self) -> Root:
         """The root, once all sections are there."""

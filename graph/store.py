@@ -66,7 +66,7 @@ class Root(IndexReads):
 
     def fork(self) -> Root:
         """Another root with the same contents. The caller may change either from now on."""
-        twin = Root()
+        twin = Root.__new__(Root)
         twin._become_fork_of(self)
         return twin
 

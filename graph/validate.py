@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from graph.bitmaps import Bitmap
 from graph.errors import ConflictError, ConstraintError, GraphError
 from graph.index_reads import IndexReads
 from graph.indexes import Index
 from graph.keys import Key, keys_of, tuple_key
 from graph.limits import ID_MAX
-from graph.vector import BoolArray, IntArray
+from graph.relationships import RelationshipTable
+from graph.vector import IntArray
 from graph.write_set import (
     AddLabel,
     CreateNodes,
@@ -31,17 +33,12 @@ from graph.write_set import (
     WriteSet,
 )
 
-__all__ = ["validate"]
+__all__ = ["check_free", "check_new_id", "created_keys", "validate"]
 
 
 def validate(root: IndexReads, write_set: WriteSet) -> None:
     """Raise ``ConflictError``, ``ConstraintError`` or ``GraphError`` if ``root`` must refuse it."""
-    operations = write_set.operations
-    if len(operations) == 1 and isinstance(operations[0], CreateNodes):
-        _check_new_ids(operations[0].ids, root.nodes_alive(operations[0].ids), "node")
-        created_only = True
-    else:
-        created_only = _References(root, len(operations) > 1).check(write_set)
+    created_only = _References(root, write_set).check()
     for index in root.schema.unique:
         if created_only:
             _check_unique_creations(root, index, write_set)
@@ -49,91 +46,105 @@ def validate(root: IndexReads, write_set: WriteSet) -> None:
             _check_unique(root, index, write_set)
 
 
+class _Created:
+    """Ids that a write set has created so far."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.arrays: list[IntArray] = []
+        self._members: set[int] = set()
+        self._entered = 0  # arrays that are in ``_members``
+
+    def missing(self, ids: IntArray) -> int | None:
+        """One of ``ids`` that was not created here, None if all were."""
+        for array in self.arrays[-4:]:  # most often: the whole range created just before
+            low, high = array.item(0), array.item(-1)
+            if high - low == len(array) - 1:
+                ids = ids[(ids < low) | (ids > high)]
+                if not len(ids):
+                    return None
+        for array in self.arrays[self._entered :]:
+            self._members.update(array.tolist())
+        self._entered = len(self.arrays)
+        return next((i for i in ids.tolist() if i not in self._members), None)
+
+    def check_distinct(self) -> None:
+        if len(self.arrays) > 1:
+            ids = np.concatenate(self.arrays)
+            if len(np.unique(ids)) != len(ids):
+                raise GraphError(f"a write set creates one {self.what} twice")
+
+
 class _References:
     """One pass over the operations: does each refer to what exists, does nothing dangle?"""
 
-    def __init__(self, root: IndexReads, several: bool) -> None:
+    def __init__(self, root: IndexReads, write_set: WriteSet) -> None:
         self.root = root
-        self.several = several
-        self.nodes_created: set[int] = set()
-        self.nodes_deleted: set[int] = set()
-        self.relationships_created: dict[int, tuple[int, int]] = {}
-        self.relationships_deleted: set[int] = set()
+        self.operations = write_set.operations
+        self.nodes = _Created("node")
+        self.relationships = _Created("relationship")
 
-    def check(self, write_set: WriteSet) -> bool:
+    def check(self) -> bool:
         """True if no existing node changes label or property and none is deleted."""
         created_only = True
-        deletes = any(isinstance(op, DeleteNodes) for op in write_set.operations)
-        for op in write_set.operations:
+        deletes = False
+        for op in self.operations:
             if isinstance(op, CreateNodes):
-                self._new_nodes(op)
+                check_new_ids(op.ids, self.root.alive, "node")
+                self.nodes.arrays.append(op.ids)
             elif isinstance(op, CreateRelationships):
-                self._new_relationships(op, deletes)
+                check_new_ids(op.ids, self.root.table, "relationship")
+                self._known_nodes(op.sources)
+                self._known_nodes(op.targets)
+                self.relationships.arrays.append(op.ids)
             elif isinstance(op, (SetRelationshipProperty, DeleteRelationships)):
                 self._known_relationships(op.ids)
-                if isinstance(op, DeleteRelationships):
-                    self.relationships_deleted.update(op.ids.tolist())
             elif isinstance(op, (SetNodeProperty, AddLabel, RemoveLabel, DeleteNodes)):
                 created_only = False
+                deletes = deletes or isinstance(op, DeleteNodes)
                 self._known_nodes(op.ids)
-                if isinstance(op, DeleteNodes):
-                    self.nodes_deleted.update(op.ids.tolist())
+        self.nodes.check_distinct()
+        self.relationships.check_distinct()
         if deletes:
-            self._nothing_dangles(write_set)
+            self._nothing_dangles()
         return created_only
 
-    def _new_nodes(self, op: CreateNodes) -> None:
-        ids = op.ids
-        _check_new_ids(ids, self.root.nodes_alive(ids), "node")
-        if self.several:
-            new = ids.tolist()
-            if not self.nodes_created.isdisjoint(new):
-                raise GraphError("a write set creates one node twice")
-            self.nodes_created.update(new)
-
-    def _new_relationships(self, op: CreateRelationships, deletes: bool) -> None:
-        ids = op.ids
-        _check_new_ids(ids, self.root.relationships_alive(ids), "relationship")
-        self._known_nodes(op.sources)
-        self._known_nodes(op.targets)
-        if self.several:
-            new = ids.tolist()
-            if not self.relationships_created.keys().isdisjoint(new):
-                raise GraphError("a write set creates one relationship twice")
-            ends = zip(op.sources.tolist(), op.targets.tolist(), strict=True)
-            self.relationships_created.update(zip(new, ends, strict=True))
-
     def _known_nodes(self, ids: IntArray) -> None:
+        if len(ids) == 1 and ids.item(0) in self.root.alive:
+            return
         alive = self.root.nodes_alive(ids)
-        if not alive.all():
-            missing = ids[~alive].tolist()
-            if not self.nodes_created.issuperset(missing):
-                gone = next(i for i in missing if i not in self.nodes_created)
-                raise ConflictError(f"node {gone} does not exist any more; retry the transaction")
+        gone = None if alive.all() else self.nodes.missing(ids[~alive])
+        if gone is not None:
+            raise ConflictError(f"node {gone} does not exist any more; retry the transaction")
 
     def _known_relationships(self, ids: IntArray) -> None:
         alive = self.root.relationships_alive(ids)
-        if not alive.all():
-            missing = ids[~alive].tolist()
-            if not self.relationships_created.keys() >= set(missing):
-                gone = next(i for i in missing if i not in self.relationships_created)
-                raise ConflictError(
-                    f"relationship {gone} does not exist any more; retry the transaction"
-                )
+        gone = None if alive.all() else self.relationships.missing(ids[~alive])
+        if gone is not None:
+            raise ConflictError(
+                f"relationship {gone} does not exist any more; retry the transaction"
+            )
 
-    def _nothing_dangles(self, write_set: WriteSet) -> None:
+    def _nothing_dangles(self) -> None:
         """No deleted node keeps a relationship, old or new."""
-        deleted = self.nodes_deleted
-        gone = self.relationships_deleted
-        for op in write_set.operations:
+        nodes: set[int] = set()
+        gone: set[int] = set()
+        for op in self.operations:
+            if isinstance(op, DeleteNodes):
+                nodes.update(op.ids.tolist())
+            elif isinstance(op, DeleteRelationships):
+                gone.update(op.ids.tolist())
+        for op in self.operations:
             if isinstance(op, DeleteNodes):
                 rows, relationships, _ = self.root.expand(op.ids, "both", None)
                 for row, relationship in zip(rows.tolist(), relationships.tolist(), strict=True):
                     if relationship not in gone:
                         raise _still_connected(op.ids.item(row))
-        for relationship, (source, target) in self.relationships_created.items():
-            if relationship not in gone and (source in deleted or target in deleted):
-                raise _still_connected(source if source in deleted else target)
+            elif isinstance(op, CreateRelationships):
+                ends = zip(op.ids.tolist(), op.sources.tolist(), op.targets.tolist(), strict=True)
+                for relationship, source, target in ends:
+                    if relationship not in gone and (source in nodes or target in nodes):
+                        raise _still_connected(source if source in nodes else target)
 
 
 def _still_connected(node: int) -> ConstraintError:
@@ -143,16 +154,22 @@ def _still_connected(node: int) -> ConstraintError:
     )
 
 
-def _check_new_ids(ids: IntArray, alive: BoolArray, what: str) -> None:
+def check_new_id(new: int, alive: bool, what: str) -> None:
+    """Raise ``GraphError`` unless one id can be given to something new."""
+    if not 0 <= new < ID_MAX:
+        raise GraphError(f"{what} id {new} is not in 0 .. {ID_MAX - 1}")
+    if alive:
+        raise GraphError(f"{what} {new} exists already; ids are never used twice")
+
+
+def check_new_ids(ids: IntArray, known: Bitmap | RelationshipTable, what: str) -> None:
+    """Raise ``GraphError`` unless all ids of an operation can be given to something new."""
     if len(ids) == 1:
-        new = ids.item(0)
-        if not 0 <= new < ID_MAX:
-            raise GraphError(f"{what} id {new} is not in 0 .. {ID_MAX - 1}")
-        if alive.item(0):
-            raise GraphError(f"{what} {new} exists already; ids are never used twice")
+        check_new_id(ids.item(0), ids.item(0) in known, what)
         return
     if int(ids.min()) < 0 or int(ids.max()) >= ID_MAX:
         raise GraphError(f"{what} ids must be in 0 .. {ID_MAX - 1}")
+    alive = known.mask(ids)
     if alive.any():
         raise GraphError(f"{what} {ids[alive].item(0)} exists already; ids are never used twice")
     if not (ids[1:] > ids[:-1]).all() and len(np.unique(ids)) != len(ids):
@@ -188,10 +205,14 @@ def _check_unique_creations(root: IndexReads, index: Index, write_set: WriteSet)
             continue
         _claim(index, claims, keys, op.ids.tolist())
     if claims and not index.entries.keys().isdisjoint(claims):
-        for key, node in claims.items():
-            for other in root.lookup_key(index, key):
-                if other != node:
-                    raise _taken(index, other, key)
+        for key in claims:
+            check_free(root, index, key)
+
+
+def check_free(root: IndexReads, index: Index, key: Key) -> None:
+    """Raise ``ConstraintError`` if a node of the root has ``key``."""
+    for other in root.lookup_key(index, key):
+        raise _taken(index, other, key)
 
 
 def _claim(

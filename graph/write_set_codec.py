@@ -307,10 +307,15 @@ class Reader:
         return start
 
     def u8(self) -> int:
-        return self.data[self.take(1)]
+        start = self.position
+        if start >= self.end:
+            self.take(1)
+        self.position = start + 1
+        return self.data[start]
 
     def u16(self) -> int:
-        return int(_U16.unpack_from(self.data, self.take(2))[0])
+        start = self.take(2)
+        return self.data[start] | self.data[start + 1] << 8
 
     def u32(self) -> int:
         return int(_U32.unpack_from(self.data, self.take(4))[0])
@@ -333,7 +338,10 @@ class Reader:
         return np.unpackbits(packed, count=count).astype(np.bool_)
 
     def name(self) -> str:
-        return self.raw(self.u16()).decode("utf-8", "surrogatepass")
+        data = self.data
+        length_at = self.take(2)
+        start = self.take(data[length_at] | data[length_at + 1] << 8)
+        return data[start : self.position].decode("utf-8", "surrogatepass")
 
     def names(self) -> tuple[str, ...]:
         return tuple([self.name() for _ in range(self.u16())])
@@ -344,6 +352,8 @@ class Reader:
         if not 0 < count <= OPERATION_ROWS_MAX:
             raise CorruptionError(f"an operation of {count} rows")
         if form == _RANGE:
+            if count == 1:
+                return np.frombuffer(self.data, "<i8", 1, self.take(8)).astype(np.int64)
             first = self.i64()
             return np.arange(first, first + count, dtype=np.int64)
         if form == _NARROW:
@@ -374,7 +384,10 @@ class Reader:
             width = self.u8()
             if width >= len(_INT_DTYPES):
                 raise CorruptionError(f"unknown width {width} of an integer column")
-            return Vector(Kind.INT, self.array(_INT_DTYPES[width], rows).astype(np.int64), valid)
+            narrow = _INT_DTYPES[width]
+            start = self.take(narrow.itemsize * rows)
+            data = np.frombuffer(self.data, narrow, rows, start).astype(np.int64)
+            return Vector(Kind.INT, data, valid)
         if tag == Kind.FLOAT:
             return Vector(Kind.FLOAT, self.array("<f8", rows).astype(np.float64), valid)
         if tag == Kind.BOOL:
