@@ -72,15 +72,13 @@ class Analysed:
 
     ``columns``: names of the result columns, in order (none for a statement that returns nothing,
     and for SHOW without YIELD, whose columns are fixed elsewhere). ``parameters``: names of all
-    parameters used, those of lifted literals included. ``scopes[part][clause]``: the variables
-    after a clause of a part of UNION, with their kinds.
+    parameters used, those of lifted literals included.
     """
 
     statement: Statement
     columns: tuple[str, ...]
     access: Access
     parameters: frozenset[str]
-    scopes: tuple[tuple[Mapping[str, str], ...], ...] = ()
 
 
 def analyse(
@@ -105,8 +103,7 @@ def analyse(
         return Analysed(statement, columns, Access.SHOW, frozenset(analysis.parameters))
     columns = analysis.query(statement, {}, False)
     access = Access.WRITE if analysis.writes else Access.READ
-    scopes = tuple(analysis.scopes)
-    return Analysed(statement, columns, access, frozenset(analysis.parameters), scopes)
+    return Analysed(statement, columns, access, frozenset(analysis.parameters))
 
 
 class _Analysis(ProjectionAnalysis):
@@ -120,7 +117,6 @@ class _Analysis(ProjectionAnalysis):
     ) -> None:
         super().__init__(text, functions, procedures)
         self.writes = False
-        self.scopes: list[tuple[Scope, ...]] = []
         # Of the query being walked: its variables, those from around it, and its columns so far.
         self.scope: Scope = {}
         self.imported: Scope = {}
@@ -140,7 +136,7 @@ class _Analysis(ProjectionAnalysis):
         first: tuple[str, ...] | None = None
         for part in query.parts:
             self.standalone = len(query.parts) == len(part.clauses) == 1 and not subquery
-            columns, scopes = self._single_query(part, imported, subquery)
+            columns = self._single_query(part, imported, subquery)
             if first is None:
                 first = columns
             elif set(columns) != set(first):
@@ -149,23 +145,16 @@ class _Analysis(ProjectionAnalysis):
                     "All sub queries in an UNION must have the same return column names",
                     part.clauses[-1].position,
                 )
-            if not subquery:
-                self.scopes.append(scopes)
         return first or ()
 
-    def _single_query(
-        self, part: SingleQuery, imported: Scope, subquery: bool
-    ) -> tuple[tuple[str, ...], tuple[Scope, ...]]:
-        self.scope = dict(imported)
+    def _single_query(self, part: SingleQuery, imported: Scope, subquery: bool) -> tuple[str, ...]:
+        self.scope = self.merged(imported)
         self.imported = imported
         self.columns = ()
-        scopes: list[Scope] = []
         self._check_composition(part.clauses, subquery)
         for clause in part.clauses:
             _CLAUSES[type(clause)](self, clause)
-            # A scope is copied before it is changed, so what was recorded stays as it was.
-            scopes.append(self.scope)
-        return self.columns, tuple(scopes)
+        return self.columns
 
     def check_subquery(self, query: Query, scope: Scope) -> None:
         saved = (self.scope, self.imported, self.columns, self.aggregation, self.aggregates)
@@ -208,20 +197,18 @@ class _Analysis(ProjectionAnalysis):
     # ------------------------------------------------------------------ reading clauses
 
     def _match(self, clause: Match) -> None:
-        self.scope = dict(self.scope)
         self.match_patterns(clause.patterns, self.scope)
         self.condition(clause.where, self.scope)
 
     def _unwind(self, clause: Unwind) -> None:
         kind = self.kind_of(clause.source, self.scope)
-        self.scope = dict(self.scope)
         # A value that is no list is taken as a list of itself.
         each = element(kind) if is_one_of(kind, frozenset({"list"})) else kind
         self.bind(self.scope, clause.variable, each, clause.position)
 
     def _with(self, clause: With) -> None:
         columns = self.projection(clause, self.scope, self.imported)
-        self.scope = {**self.imported, **columns}
+        self.scope = self.merged(self.imported, columns)
 
     def _return(self, clause: Return) -> None:
         columns = self.projection(clause, self.scope, self.imported)
@@ -235,7 +222,6 @@ class _Analysis(ProjectionAnalysis):
             self._check_arguments(clause, signature, kinds)
             self.writes = self.writes or signature.writes
         outputs = dict(signature.outputs) if signature is not None else {}
-        self.scope = dict(self.scope)
         if clause.yields is not None:
             for column, name in clause.yields:
                 if signature is not None and column not in outputs:
@@ -280,11 +266,9 @@ class _Analysis(ProjectionAnalysis):
     # ------------------------------------------------------------------ updating clauses
 
     def _create(self, clause: Create) -> None:
-        self.scope = dict(self.scope)
         self.create_patterns(clause.patterns, self.scope, "CREATE")
 
     def _merge(self, clause: Merge) -> None:
-        self.scope = dict(self.scope)
         self.create_patterns((clause.pattern,), self.scope, "MERGE")
         for item in (*clause.on_create, *clause.on_match):
             self._set_item(item)

@@ -11,6 +11,11 @@ from graph.errors import CypherSemanticError
 
 __all__ = ["TYPE_ERROR", "Base", "ProcedureSignature", "Scope"]
 
+# Entries that copying of scopes may write in one analysis. WITH * and subqueries copy what is in
+# scope, so a text of a megabyte could ask for billions; a query of a thousand clauses with a
+# hundred variables needs a hundred thousand.
+SCOPE_ENTRIES_MAX: Final = 5_000_000
+
 # Variables in scope, each with its kind (see ``analysis_kinds``), in order of declaration.
 Scope = dict[str, str]
 
@@ -41,12 +46,28 @@ class Base:
         self.functions = functions
         self.procedures = procedures
         self.parameters: set[str] = set()
+        self._entries_copied = 0
 
     def fail(self, detail: str, message: str, position: int, code: str | None = None) -> NoReturn:
         """Refuse the query: ``detail`` is the openCypher TCK's name of the error."""
         if position >= 0 and self.text:
             message = f"{message} {locate(self.text, position)}"
         raise CypherSemanticError(message, detail=detail, code=code)
+
+    def merged(self, *scopes: Scope) -> Scope:
+        """A new scope with the variables of all, later kinds winning."""
+        result: Scope = {}
+        for scope in scopes:
+            self._entries_copied += len(scope)
+            result.update(scope)
+        if self._entries_copied > SCOPE_ENTRIES_MAX:
+            self.fail(
+                "QueryTooComplex",
+                "The query has too many clauses or subqueries for its number of variables: "
+                "split it, or pass a list as a parameter and UNWIND it",
+                0,
+            )
+        return result
 
     def undefined(self, name: str, position: int) -> NoReturn:
         self.fail("UndefinedVariable", f"Variable `{name}` not defined", position)

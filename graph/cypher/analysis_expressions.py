@@ -293,6 +293,29 @@ class ExpressionAnalysis(Base):
 
     # ------------------------------------------------------------------ bodies with a variable
 
+    def _bodies(
+        self,
+        names: dict[str, str],
+        scope: Scope,
+        predicate: Expression | None,
+        body: Expression | None,
+    ) -> str:
+        """The kind of ``body`` where the variables ``names`` are bound as well.
+
+        They are put into ``scope`` and taken out again: copying it for each of many small
+        comprehensions would cost more than everything else.
+        """
+        hidden = {name: scope[name] for name in names if name in scope}
+        scope.update(names)
+        self._body(predicate, scope, True)
+        kind = self._body(body, scope)
+        for name in names:
+            if name in hidden:
+                scope[name] = hidden[name]
+            else:
+                del scope[name]
+        return kind
+
     def _body(self, expression: Expression | None, scope: Scope, predicate: bool = False) -> str:
         """The kind of what is evaluated for each element of a list."""
         if expression is None:
@@ -317,23 +340,21 @@ class ExpressionAnalysis(Base):
 
     def _list_comprehension(self, expression: syntax.ListComprehension, scope: Scope) -> str:
         kind = self._source(expression.source, scope)
-        inner = {**scope, expression.variable: kind}
-        self._body(expression.predicate, inner, True)
-        if expression.projection is not None:
-            kind = self._body(expression.projection, inner)
-        return list_of(kind)
+        names = {expression.variable: kind}
+        projected = self._bodies(names, scope, expression.predicate, expression.projection)
+        return list_of(kind if expression.projection is None else projected)
 
     def _quantifier(self, expression: syntax.Quantifier, scope: Scope) -> str:
         kind = self._source(expression.source, scope)
-        self._body(expression.predicate, {**scope, expression.variable: kind}, True)
+        self._bodies({expression.variable: kind}, scope, expression.predicate, None)
         return "boolean"
 
     def _reduce(self, expression: syntax.Reduce, scope: Scope) -> str:
         self.kind_of(expression.initial, scope)
         kind = self._source(expression.source, scope)
         # The accumulator may change its kind with each step, so nothing is known of it.
-        inner = {**scope, expression.accumulator: ANY, expression.variable: kind}
-        self._body(expression.body, inner)
+        names = {expression.accumulator: ANY, expression.variable: kind}
+        self._bodies(names, scope, None, expression.body)
         return ANY
 
     # ------------------------------------------------------------------ patterns
@@ -363,14 +384,14 @@ class ExpressionAnalysis(Base):
     ) -> str:
         before = self.aggregation
         self.aggregation = Aggregation.MISPLACED
-        inner = dict(scope)
+        inner = self.merged(scope)
         self.bind_subquery_patterns(expression.patterns, inner)
         self.condition(expression.where, inner)
         self.aggregation = before
         return "integer"
 
     def _pattern_comprehension(self, expression: syntax.PatternComprehension, scope: Scope) -> str:
-        inner = dict(scope)
+        inner = self.merged(scope)
         before = self.aggregation
         self.aggregation = Aggregation.MISPLACED
         self.bind_subquery_patterns((expression.pattern,), inner)

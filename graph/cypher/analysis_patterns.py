@@ -62,7 +62,7 @@ class PatternAnalysis(ExpressionAnalysis):
         for name, position in names_in(pattern):
             if name not in scope:
                 self.undefined(name, position)
-        self.match_patterns((pattern,), dict(scope))
+        self.match_patterns((pattern,), self.merged(scope))
 
     def _match_node(self, node: NodePattern, scope: Scope) -> None:
         name = node.variable

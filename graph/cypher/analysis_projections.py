@@ -44,8 +44,8 @@ class ProjectionAnalysis(PatternAnalysis):
                     "RETURN * is not allowed when there are no variables in scope",
                     clause.position,
                 )
-            columns.update(sorted(scope.items()))
-        keys: set[Expression] = {Variable(name) for name in columns}
+            columns.update(sorted(self.merged(scope).items()))
+        keys: set[Expression] = set()
         aggregating: list[ProjectionItem] = []
         for item in projection.items:
             self._item(item, scope, columns, isinstance(clause, syntax.With))
@@ -53,6 +53,8 @@ class ProjectionAnalysis(PatternAnalysis):
                 aggregating.append(item)
             elif _is_plain(item.expression):
                 keys.add(item.expression)
+        if aggregating and projection.star:
+            keys.update(Variable(name) for name in scope)
         for item in aggregating:
             self._check_grouping(item.expression, keys, _NO_NAMES, scope)
         self._order_and_where(clause, scope, columns, imported, bool(aggregating))
@@ -118,7 +120,7 @@ class ProjectionAnalysis(PatternAnalysis):
         aggregating: bool,
     ) -> None:
         projection = clause.projection
-        visible = {**scope, **columns}
+        visible = self.merged(scope, columns)
         where = clause.where if isinstance(clause, syntax.With) else None
         if not aggregating and not projection.distinct:
             for sort in projection.order_by:
@@ -126,7 +128,7 @@ class ProjectionAnalysis(PatternAnalysis):
             self.condition(where, visible)
             return
         projected = {item.expression for item in projection.items}
-        remaining = {**imported, **columns}
+        remaining = self.merged(imported, columns)
         for sort in projection.order_by:
             self.aggregation = Aggregation.ALLOWED if aggregating else Aggregation.MISPLACED
             self.aggregates = False

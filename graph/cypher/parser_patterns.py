@@ -62,8 +62,6 @@ class PatternParser(Cursor):
         self.expect("(")
         path = self.chain(variable, at, shortest)
         self.expect(")")
-        if len(path.relationships) != 1:
-            self.error(f"{self.values[at]}(...) requires a pattern with one relationship", at=at)
         return path
 
     def chain(self, variable: str | None, at: int, shortest: str | None = None) -> PathPattern:
@@ -76,10 +74,8 @@ class PatternParser(Cursor):
             relationships.append(relationship)
             nodes.append(self._node())
             if breadth_first:
-                if len(relationships) > 1 or shortest is not None:
-                    self.error("*bfs must be the only relationship of its path", at=at)
                 shortest = "one"
-        if shortest is not None and len(relationships) > 1:
+        if shortest is not None and len(relationships) != 1:
             self.error("A shortest path must have exactly one relationship", at=at)
         return PathPattern(
             variable, tuple(nodes), tuple(relationships), shortest, position=self.starts[at]

@@ -57,7 +57,7 @@ class SchemaParser(AtomParser):
     def schema_statement(self, mode: Mode) -> SchemaCommand | ShowCommand | None:
         """Read a schema or SHOW command if one is next."""
         kind, follows = self.kinds[self.at], self.kinds[self.at + 1]
-        if kind == "CREATE" and follows != "(":
+        if kind == "CREATE" and follows != "(" and self.kinds[self.at + 2] != "=":
             if follows == "CONSTRAINT":
                 self.at += 2
                 return self._create_constraint(mode)
