@@ -12,7 +12,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
@@ -124,8 +124,8 @@ class BoltSession(asyncio.Protocol):
     # ----------------------------------------------------------------- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports do not derive from asyncio.Transport.
+        self._transport = transport = cast(asyncio.Transport, transport)
         transport.set_write_buffer_limits(high=limits.WRITE_BUFFER_BYTES_MAX)
         self.last_used = asyncio.get_running_loop().time()
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -269,7 +269,7 @@ class BoltSession(asyncio.Protocol):
         self._succeed()
 
     async def _route(self, event: Route) -> None:
-        _check_database(event.extra)
+        _check_database({"db": event.db, "imp_user": event.imp_user})
         self._succeed({"rt": routing_table(self._router)})
 
     # ----------------------------------------------------------------- queries

@@ -24,7 +24,7 @@ from typing import Any
 
 from actors.errors import RayftError
 from actors.protocol import DIALECTS
-from bolt.hydration import packer
+from bolt.hydration import packer_for
 from bolt.messages import Success
 from bolt.records import decode_messages, decode_records
 from bolt.status import retryable
@@ -419,7 +419,7 @@ def connect(
 
 
 def _query(text: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    return {"query": text.encode(), "parameters": packer(_DIALECT).pack(parameters)}
+    return {"query": text.encode(), "parameters": packer_for(_DIALECT).pack(parameters)}
 
 
 def _gateway_lost(error: Exception) -> QueryError:

@@ -11,7 +11,9 @@ from actors.protocol import Reply, Request, Status
 from actors.raft.core import RaftCore
 from actors.raft.ready import Role
 from actors.replica import Replica
-from bolt.packstream import pack
+from bolt.packer import Packer
+
+_PACKER = Packer()
 
 __all__ = ["raft_info", "storage_info"]
 
@@ -22,7 +24,7 @@ def raft_info(request: Request, core: RaftCore, replica: Replica) -> Reply:
     A server is the leader when it can serve as one: its own term's first entry is applied.
     """
     leads = core.role is Role.LEADER and replica.leading_term == core.term
-    return Reply(request.id, Status.DONE, body=pack([leads, core.term]))
+    return Reply(request.id, Status.DONE, body=_PACKER.pack([leads, core.term]))
 
 
 def storage_info(
@@ -39,7 +41,7 @@ def storage_info(
         ("disk_usage", directory.bytes_on_disk()),
     ]
     rows = [[server_id, item, value] for item, value in items]
-    return Reply(request.id, Status.DONE, body=pack(rows))
+    return Reply(request.id, Status.DONE, body=_PACKER.pack(rows))
 
 
 def _memory_bytes() -> int:

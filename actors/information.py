@@ -8,6 +8,7 @@ from typing import Any
 from actors import limits
 from actors.protocol import Op, Request
 from actors.router import Router, ServerLost
+from bolt.limits import RESULTS
 from bolt.packstream import unpack
 
 __all__ = ["gather_raft_info", "gather_storage_info"]
@@ -44,5 +45,5 @@ async def _ask(router: Router, op: Op, server: int) -> Any:
         )
     finally:
         router.finish(identity)
-    value, _ = unpack(reply.body, 0)
+    value, _ = unpack(reply.body, 0, RESULTS)
     return value
