@@ -492,7 +492,7 @@ class Cluster:
     def client(self) -> None:
         """One turn: something is asked of the cluster, or something breaks."""
         random, faults = self.random, self.faults
-        self.at(random.randint(1, 10), self.client)
+        self.at(random.randint(2, 16), self.client)
         server = self.servers[random.choice(self.voters)]
         if server.core is None:
             if random.random() < 0.2:
@@ -550,7 +550,7 @@ class Cluster:
                 if a != b and self.random.random() < 0.25:
                     self.blocked.add((a, b))
 
-    def settle(self, limit_ms: int = 10_000) -> None:
+    def settle(self, limit_ms: int = 4000) -> None:
         """Heal everything; then all must agree within ``limit_ms`` of simulated time."""
         self.faults = Faults()
         self.blocked.clear()

@@ -1,38 +1,38 @@
 """Known bugs put into the core one at a time: the simulation must find each of them.
 
 This tests the harness, not the core. Each bug was shipped by somebody, or is a rule of the core
-left out.
+left out. Two that random runs meet too seldom have scripts of their own: figure 8 in
+``test_raft_figures.py``, late completions of writes in ``test_raft_persistence.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from harness import Faults
 from test_raft_simulation import run
 
 from actors.raft import follower, leader, log, quorum, transfers
 from actors.raft.core import _PEER_HANDLERS, RaftCore
 from actors.raft.messages import Append, VoteReply, VoteRequest
-from actors.raft.persistence import Persistence
 from actors.raft.progress import Progress
 from actors.raft.ready import Ready
 from actors.raft.state import Leadership, State
 
-SEEDS = 120
+SEEDS = 60
+HARD = Faults(
+    loss=0.05,
+    duplication=0.05,
+    crash=0.01,
+    cut=0.01,
+    churn=0.03,
+    snapshot=0.1,
+    network_ms=10,
+    disk_ms=5,
+)
 Patch = pytest.MonkeyPatch
-
-
-def count_earlier_terms(patch: Patch) -> None:
-    """Figure 8: entries of earlier terms are committed by counting."""
-
-    def advance(state: State) -> None:
-        assert state.leadership is not None
-        matches = [p.match_index for p in state.leadership.progress.values()]
-        state.log.commit_to(quorum.majority_value([state.log.persisted_index, *matches]))
-
-    patch.setattr(leader, "advance_commit", advance)
 
 
 def half_is_enough(patch: Patch) -> None:
@@ -40,7 +40,7 @@ def half_is_enough(patch: Patch) -> None:
 
 
 def commit_one_short(patch: Patch) -> None:
-    def value(values: Any) -> int:
+    def value(values: Iterable[int]) -> int:
         ordered = sorted(values)
         return ordered[min(len(ordered) - 1, (len(ordered) - 1) // 2 + 1)]
 
@@ -140,17 +140,6 @@ def read_before_own_commit(patch: Patch) -> None:
     patch.setattr(leader, "become_leader", become)
 
 
-def completion_counts_after_truncation(patch: Patch) -> None:
-    patch.setattr(Persistence, "truncated", lambda self, index: None)
-    patch.setattr(
-        log.RaftLog,
-        "persisted_to",
-        lambda self, index: setattr(
-            self, "persisted_index", max(self.persisted_index, min(index, self.written_index))
-        ),
-    )
-
-
 def commit_beyond_match(patch: Patch) -> None:
     original = leader._send_heartbeat
 
@@ -185,8 +174,6 @@ MUTATIONS: list[Callable[[Patch], None]] = [
     answer_before_persisting,
     commit_beyond_match,
     commit_one_short,
-    completion_counts_after_truncation,
-    count_earlier_terms,
     forget_vote,
     half_is_enough,
     leader_counts_unpersisted,
@@ -206,7 +193,7 @@ def test_the_simulation_finds(mutation: Callable[[Patch], None], monkeypatch: Pa
     mutation(monkeypatch)
     for seed in range(SEEDS):
         try:
-            run(seed)
+            run(seed, HARD)
         except (AssertionError, KeyError, ValueError):
             return
     pytest.fail(f"{mutation.__name__} was not found by {SEEDS} seeds")
