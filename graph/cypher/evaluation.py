@@ -16,8 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from random import Random
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +26,9 @@ from graph.cypher.references import boxed, tighten
 from graph.errors import CypherArgumentError, GraphError
 from graph.values import Node, Relationship
 from graph.vector import BoolArray, Chunk, IntArray, Kind, Vector
+
+if TYPE_CHECKING:
+    from random import Random
 
 __all__ = [
     "REQUEST_COLUMN",

@@ -122,13 +122,13 @@ class ConstantFold(Compiled):
     def evaluate(self, chunk: Chunk, context: Context) -> Vector:
         if not self.fixed(context):
             return self.inner.evaluate(chunk, context)
-        if chunk.length == 0:
-            return Vector.nulls(Kind.OBJECT, 0)
         return repeat(self.operand(chunk, context), chunk.length)
 
     def operand(self, chunk: Chunk, context: Context) -> Vector:
         if not self.fixed(context):
             return self.inner.evaluate(chunk, context)
+        if chunk.length == 0:
+            return Vector.nulls(Kind.OBJECT, 0)
         cached: Vector | None = context.cache.get(self)
         if cached is None:
             cached = context.cache[self] = self.inner.evaluate(one_row(), context)

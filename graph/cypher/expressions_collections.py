@@ -260,7 +260,7 @@ class MembershipNode(Compiled):
     def evaluate(self, chunk: Chunk, context: Context) -> Vector:
         length = chunk.length
         left = self.left.operand(chunk, context)
-        if self.right.fixed(context):
+        if length and self.right.fixed(context):
             members = context.cache.get((self, "members"))
             if members is None:
                 members = _members(self.right.value(context))

@@ -10,7 +10,7 @@ of the store for all nodes of the column and one for all relationships.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,17 +23,41 @@ __all__ = [
     "NodeRef",
     "PathRef",
     "RelationshipRef",
+    "Work",
     "boxed",
     "materialise",
     "materialise_column",
     "tighten",
 ]
 
-# Nesting of lists and maps that a result may have: Bolt readers recurse, so do we.
+# Nesting of lists and maps that values may have: readers of Bolt recurse, and so do we.
 NESTING_LEVELS_MAX = 200
-# Elements of one materialised column, nested ones included: `reduce(a = [1], i IN range(1, 60) |
-# [a, a])` is small in memory, since its halves are shared, and endless when written out.
-ELEMENTS_MAX = 50_000_000
+# Elements of one value, nested ones included: `reduce(a = [1], i IN range(1, 60) | [a, a])` is
+# small in memory, since its halves are shared, and endless when written out, compared or hashed.
+ELEMENTS_MAX = 10_000_000
+
+
+class Work:
+    """Elements visited and levels entered on the way through one value."""
+
+    __slots__ = ("elements", "level")
+
+    def __init__(self) -> None:
+        self.elements = 0
+        self.level = 0
+
+    def enter(self, count: int) -> None:
+        """Go into a list or map of ``count`` elements; the caller takes ``level`` back after it.
+
+        Raises:
+            LimitError: the value nests deeper or holds more elements than a value may.
+        """
+        self.level += 1
+        self.elements += count
+        if self.level > NESTING_LEVELS_MAX:
+            raise LimitError(f"A value nests more than {NESTING_LEVELS_MAX} levels deep.")
+        if self.elements > ELEMENTS_MAX:
+            raise LimitError(f"A value holds more than {ELEMENTS_MAX} elements.")
 
 
 class NodeRef:
@@ -164,11 +188,15 @@ def materialise(value: Any, root: EntitySource) -> Any:
     return materialise_column(Vector.objects([value]), root)[0]
 
 
-def materialise_column(vector: Vector, root: EntitySource) -> list[Any]:
+def materialise_column(
+    vector: Vector, root: EntitySource, deadline_check: Callable[[], None] | None = None
+) -> list[Any]:
     """A column as Python values for the client.
 
+    ``deadline_check`` is called between large values.
+
     Raises:
-        LimitError: a value nests deeper or holds more elements than a result may.
+        LimitError: a value nests deeper or holds more elements than a value may.
     """
     kind = vector.kind
     if kind is Kind.NODE or kind is Kind.RELATIONSHIP:
@@ -182,11 +210,16 @@ def materialise_column(vector: Vector, root: EntitySource) -> list[Any]:
         return values
     nodes: set[int] = set()
     relationships: set[int] = set()
-    budget = _Budget()
     found_any = False
+    since_check = 0
     for value in values:
-        if _collect(value, nodes, relationships, budget, 0):
+        work = Work()
+        if _collect(value, nodes, relationships, work):
             found_any = True
+        since_check += work.elements
+        if since_check > _CHECK_ELEMENTS and deadline_check is not None:
+            deadline_check()
+            since_check = 0
     if not found_any:
         return values
     node_ids, relationship_ids = sorted(nodes), sorted(relationships)
@@ -196,21 +229,11 @@ def materialise_column(vector: Vector, root: EntitySource) -> list[Any]:
     return [_resolve(value, node_of, relationship_of) for value in values]
 
 
-class _Budget:
-    __slots__ = ("left",)
-
-    def __init__(self) -> None:
-        self.left = ELEMENTS_MAX
-
-    def charge(self, count: int) -> None:
-        self.left -= count
-        if self.left < 0:
-            raise LimitError(f"A result column holds more than {ELEMENTS_MAX} elements.")
+# A few milliseconds of walking.
+_CHECK_ELEMENTS = 50_000
 
 
-def _collect(
-    value: Any, nodes: set[int], relationships: set[int], budget: _Budget, level: int
-) -> bool:
+def _collect(value: Any, nodes: set[int], relationships: set[int], work: Work) -> bool:
     """Gather the ids a value refers to; whether there are any."""
     cls = type(value)
     if cls is NodeRef:
@@ -224,14 +247,13 @@ def _collect(
         relationships.update(value.relationships)
         return True
     if cls is list or cls is tuple or cls is dict:
-        if level >= NESTING_LEVELS_MAX:
-            raise LimitError(f"A value nests more than {NESTING_LEVELS_MAX} levels deep.")
-        budget.charge(len(value))
+        work.enter(len(value))
         items = value.values() if cls is dict else value
         found = False
         for item in items:
-            if _collect(item, nodes, relationships, budget, level + 1):
+            if _collect(item, nodes, relationships, work):
                 found = True
+        work.level -= 1
         return found
     return False
 

@@ -22,7 +22,7 @@ from typing import Any
 from neo4j.spatial import Point
 from neo4j.time import Date, DateTime, Duration, Time
 
-from graph.cypher.references import NodeRef, PathRef, RelationshipRef
+from graph.cypher.references import NodeRef, PathRef, RelationshipRef, Work
 from graph.cypher.temporal_values import epoch_nanos, offset_seconds, time_key, zone_name
 from graph.errors import CypherTypeError
 
@@ -141,8 +141,12 @@ def type_name(value: Any) -> str:
 # ----------------------------------------------------------------------------- equality
 
 
-def equals(a: Any, b: Any) -> bool | None:
-    """``a = b``: ``None`` where it is unknown."""
+def equals(a: Any, b: Any, work: Work | None = None) -> bool | None:
+    """``a = b``: ``None`` where it is unknown.
+
+    Raises:
+        LimitError: a value nests too deep or is too large (so do the other relations here).
+    """
     if a is None or b is None:
         return None
     cls = type(a)
@@ -152,44 +156,40 @@ def equals(a: Any, b: Any) -> bool | None:
     if rank != rank_of(b):
         return False
     if rank == LIST:
-        return _lists_equal(a, b)
+        return _lists_equal(a, b, work or Work())
     if rank == MAP:
-        return _maps_equal(a, b)
+        return _maps_equal(a, b, work or Work())
     if ZONED_DATETIME <= rank <= LOCAL_TIME:
         return bool(_temporal_key(rank, a) == _temporal_key(rank, b))
     return bool(a == b)
 
 
-def _lists_equal(a: Any, b: Any) -> bool | None:
+def _lists_equal(a: Any, b: Any, work: Work) -> bool | None:
     if len(a) != len(b):
         return False
+    work.enter(len(a))
     unknown = False
     for left, right in zip(a, b, strict=True):
-        equal = equals(left, right)
+        equal = equals(left, right, work)
         if equal is False:
+            work.level -= 1
             return False
         if equal is None:
             unknown = True
+    work.level -= 1
     return None if unknown else True
 
 
-def _maps_equal(a: dict[str, Any], b: dict[str, Any]) -> bool | None:
+def _maps_equal(a: dict[str, Any], b: dict[str, Any], work: Work) -> bool | None:
     if a.keys() != b.keys():
         return False
-    unknown = False
-    for key, left in a.items():
-        equal = equals(left, b[key])
-        if equal is False:
-            return False
-        if equal is None:
-            unknown = True
-    return None if unknown else True
+    return _lists_equal(list(a.values()), [b[key] for key in a], work)
 
 
 # ----------------------------------------------------------------------------- comparability
 
 
-def compare(a: Any, b: Any) -> int | None:
+def compare(a: Any, b: Any, work: Work | None = None) -> int | None:
     """-1, 0 or 1; ``UNORDERED`` where NaN takes part; ``None`` where the values do not compare."""
     if a is None or b is None:
         return None
@@ -208,18 +208,22 @@ def compare(a: Any, b: Any) -> int | None:
         left, right = _temporal_key(rank, a), _temporal_key(rank, b)
         return -1 if left < right else int(left > right)
     if rank == LIST:
+        work = work or Work()
+        work.enter(min(len(a), len(b)))
+        order: int | None = 0
         for left, right in zip(a, b, strict=False):
-            order = compare(left, right)
+            order = compare(left, right, work)
             if order != 0:
-                return order
-        return -1 if len(a) < len(b) else int(len(a) > len(b))
+                break
+        work.level -= 1
+        return order if order != 0 else (len(a) > len(b)) - (len(a) < len(b))
     return None
 
 
 # ----------------------------------------------------------------------------- orderability
 
 
-def order_key(value: Any) -> tuple[Any, ...]:
+def order_key(value: Any, work: Work | None = None) -> tuple[Any, ...]:
     """A key by which ``sorted`` puts any values into Cypher's total order (null last)."""
     cls = type(value)
     if cls is int or cls is str:
@@ -229,11 +233,18 @@ def order_key(value: Any) -> tuple[Any, ...]:
         return (rank, value) if value == value else (NAN,)
     if rank == NULL:
         return (rank,)
-    if rank == LIST:
-        return (rank, tuple([order_key(item) for item in value]))
-    if rank == MAP:
-        keys = sorted(value)
-        return (rank, len(keys), tuple(keys), tuple([order_key(value[key]) for key in keys]))
+    if rank in (LIST, MAP):
+        work = work or Work()
+        work.enter(len(value))
+        key: tuple[Any, ...]
+        if rank == LIST:
+            key = (rank, tuple([order_key(item, work) for item in value]))
+        else:
+            names = sorted(value)
+            items = tuple([order_key(value[name], work) for name in names])
+            key = (rank, len(names), tuple(names), items)
+        work.level -= 1
+        return key
     if rank in (NODE, RELATIONSHIP):
         return (rank, value.id)
     if rank == PATH:
@@ -283,7 +294,7 @@ def _temporal_key(rank: int, value: Any) -> Any:
 # ----------------------------------------------------------------------------- equivalence
 
 
-def group_key(value: Any) -> Any:
+def group_key(value: Any, work: Work | None = None) -> Any:
     """A hashable key equal for equivalent values and no others: for DISTINCT and grouping."""
     cls = type(value)
     if cls is str or cls is int or value is None:
@@ -295,10 +306,17 @@ def group_key(value: Any) -> Any:
     if cls is NodeRef or cls is RelationshipRef or cls is PathRef:
         return value
     rank = rank_of(value)
-    if rank == LIST:
-        return ("list", *[group_key(item) for item in value])
-    if rank == MAP:
-        return ("map", frozenset([(key, group_key(item)) for key, item in value.items()]))
+    if rank in (LIST, MAP):
+        work = work or Work()
+        work.enter(len(value))
+        key: Any
+        if rank == LIST:
+            key = ("list", *[group_key(item, work) for item in value])
+        else:
+            items = frozenset([(name, group_key(item, work)) for name, item in value.items()])
+            key = ("map", items)
+        work.level -= 1
+        return key
     if ZONED_DATETIME <= rank <= LOCAL_TIME:
         return (rank, _temporal_key(rank, value))
     if rank == DURATION:

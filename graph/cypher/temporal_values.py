@@ -256,10 +256,10 @@ def _date_component(value: Any, key: str) -> int | None:
     if key in ("year", "month", "day"):
         return int(getattr(value, key))
     if key == "quarter":
-        return (value.month - 1) // 3 + 1
+        return int((value.month - 1) // 3 + 1)
     if key in ("week", "weekYear", "weekDay", "dayOfWeek"):
         year, week, day = native.date(value.year, value.month, value.day).isocalendar()
-        return int(year if key == "weekYear" else week if key == "week" else day)
+        return int({"weekYear": year, "week": week}.get(key, day))
     if key == "ordinalDay":
         return _days_since(value, 1)
     if key == "dayOfQuarter":

@@ -77,7 +77,7 @@ PRECISION_MAX = 400  # beyond it no digit of a double is left to round
 def round_number(value: Any, precision: Any = 0, mode: Any = None) -> float:
     """Ties go up without a precision (-1.5 gives -1.0), away from zero with one."""
     number = float(expect_number("round", value))
-    digits = expect_int("round", precision) if type(precision) is not float else int(precision)
+    digits = expect_int("round", precision)
     if not math.isfinite(number):
         return number
     if mode is None and digits == 0:

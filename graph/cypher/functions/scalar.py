@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from graph.cypher import semantics
 from graph.cypher.arithmetic import INT_MAX, INT_MIN, number_text
 from graph.cypher.evaluation import Context
 from graph.cypher.functions.definition import Family, argument_error, expect_list, wrong_type
+from graph.cypher.references import Work
 from graph.cypher.temporal_values import epoch_nanos, temporal_text
 from graph.errors import CypherTypeError
 
@@ -187,7 +187,7 @@ _TYPE_NAMES = {
 
 
 @FAMILY.add("valueType", 1, nulls=True)
-def value_type(value: Any) -> str:
+def value_type(value: Any, work: Work | None = None) -> str:
     """The Cypher type of a value, as ``INTEGER NOT NULL`` or ``LIST<STRING | NULL> NOT NULL``."""
     rank = semantics.rank_of(value)
     if rank == semantics.NULL:
@@ -195,7 +195,10 @@ def value_type(value: Any) -> str:
     if rank == semantics.NUMBER:
         return "INTEGER NOT NULL" if isinstance(value, int) else "FLOAT NOT NULL"
     if rank == semantics.LIST:
-        inner = sorted({value_type(item) for item in value})
+        work = work or Work()
+        work.enter(len(value))
+        inner = sorted({value_type(item, work) for item in value})
+        work.level -= 1
         return f"LIST<{' | '.join(inner) or 'NOTHING'}> NOT NULL"
     return f"{_TYPE_NAMES[rank]} NOT NULL"
 
@@ -211,7 +214,12 @@ def timestamp(context: Context) -> int:
 
 @FAMILY.add("randomUUID", 0, needs_context=True, volatile=True)
 def random_uuid(context: Context) -> str:
-    return str(uuid.UUID(int=context.random.getrandbits(128), version=4))
+    """A random UUID, version 4 (RFC 9562, section 5.4): 6 of its 128 bits are fixed."""
+    bits = context.random.getrandbits(128)
+    bits = bits & ~(0xF << 76) | (0x4 << 76)
+    bits = bits & ~(0x3 << 62) | (0x2 << 62)
+    digits = f"{bits:032x}"
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 @FAMILY.add("rand", 0, needs_context=True, volatile=True)
