@@ -157,7 +157,8 @@ class Transaction:
             if len(self._cursors) >= _CURSORS_CHECKED:
                 self._cursors = [ref for ref in self._cursors if _open(ref)]
             self._cursors.append(weakref.ref(cursor))
-        return _result(prepared, executable, execution, cursor, None)
+        batches = cursor if executable.fields else _drained(cursor)
+        return _result(prepared, executable, execution, batches, None)
 
     def _leave_cursors(self) -> None:
         """Go on with a fork if somebody may still read this root."""
@@ -261,6 +262,14 @@ def new_execution(
 def _materialised(chunk: Chunk, fields: tuple[str, ...], root: Root) -> Batch:
     columns = chunk.columns
     return chunk.length, [materialise_column(columns[name], root) for name in fields]
+
+
+def _drained(cursor: _Cursor) -> Iterator[Batch]:
+    """Runs a read that gives no columns (a procedure without results) and gives no rows."""
+    for _ in cursor:
+        pass
+    return
+    yield
 
 
 def _result(

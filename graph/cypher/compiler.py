@@ -24,7 +24,7 @@ from graph.cypher.operators.shortest import ShortestPathOperator
 from graph.cypher.operators.writer import PropertySource
 from graph.cypher.planner_context import free_variables
 from graph.cypher.procedures import Procedures, find_procedure
-from graph.cypher.syntax import Binary, Expression, Literal, MapLiteral, Property, Variable
+from graph.cypher.syntax import Binary, Expression, MapLiteral, Property, Variable
 from graph.vector import Kind
 
 __all__ = ["compile_plan", "walk"]
@@ -264,6 +264,11 @@ class _Compiler:
         operator = rows.ProjectOperator(source, self.items(plan.items, columns))
         return operator, _kinds(plan.items, columns)
 
+    def recall(self, plan: p.Recall, outer: Columns) -> tuple[Operator, Columns]:
+        source, columns = self.compile(plan.input, outer)
+        recalled = {name: outer[name] for name in plan.names}
+        return rows.RecallOperator(source, plan.names), {**columns, **recalled}
+
     def aggregation(self, plan: p.Aggregation, outer: Columns) -> tuple[Operator, Columns]:
         source, columns = self.compile(plan.input, outer)
         aggregates = tuple(
@@ -367,8 +372,8 @@ class _Compiler:
         if properties is None:
             return PropertySource()
         if isinstance(properties, MapLiteral):
-            # Of a repeated key the last value counts; null is no property.
-            items = {k: e for k, e in properties.items if e != Literal(None)}
+            # Of a repeated key the last value counts.
+            items = dict(properties.items)
             return PropertySource(self.items(tuple(items.items()), columns))
         return PropertySource(whole=self.expression(properties, columns))
 
@@ -469,6 +474,7 @@ _METHODS: dict[type, Callable[[_Compiler, Any, Columns], tuple[Operator, Columns
     p.Filter: _Compiler.filter,
     p.Extend: _Compiler.extend,
     p.Project: _Compiler.project,
+    p.Recall: _Compiler.recall,
     p.Aggregation: _Compiler.aggregation,
     p.Distinct: _Compiler.distinct,
     p.Sort: _Compiler.sort,

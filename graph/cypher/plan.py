@@ -53,6 +53,7 @@ __all__ = [
     "Plan",
     "ProcedureCall",
     "Project",
+    "Recall",
     "RelationshipScan",
     "RollUp",
     "SemiApply",
@@ -282,6 +283,14 @@ class Project(Plan):
 
     input: Plan
     items: tuple[tuple[str, Expression], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recall(Plan):
+    """Adds columns of the argument again, which a projection of an inner query has dropped."""
+
+    input: Plan
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,8 +62,19 @@ def plan_query(
     query: Query, statistics: Statistics, procedures: Procedures = BUILT_IN
 ) -> PlannedQuery:
     """The plan of an analysed query, before rewrites."""
-    context = PlannerContext(statistics, plan_pattern)
-    parts = [_SinglePlanner(context, part, procedures).plan() for part in query.parts]
+
+    def subquery(context: PlannerContext, inner: Query, scope: Scope) -> p.Plan:
+        return _plan_parts(context, inner, procedures, scope).plan
+
+    context = PlannerContext(statistics, plan_pattern, subquery)
+    return _plan_parts(context, query, procedures, {})
+
+
+def _plan_parts(
+    context: PlannerContext, query: Query, procedures: Procedures, imported: Scope
+) -> PlannedQuery:
+    """All parts of a UNION; ``imported``: variables of the query around a subquery."""
+    parts = [_SinglePlanner(context, part, procedures, imported).plan() for part in query.parts]
     result = parts[0]
     for everything, part in zip(query.union_all, parts[1:], strict=True):
         names = result.fields
@@ -79,13 +90,18 @@ class _SinglePlanner:
     """Plans the clauses of one part of a UNION."""
 
     def __init__(
-        self, context: PlannerContext, query: SingleQuery, procedures: Procedures
+        self,
+        context: PlannerContext,
+        query: SingleQuery,
+        procedures: Procedures,
+        imported: Scope,
     ) -> None:
         self.context = context
         self.query = query
         self.procedures = procedures
         self.tree: p.Plan = p.Argument()
-        self.scope: Scope = {}
+        self.scope: Scope = dict(imported)
+        self.imported = imported
         self.fields: tuple[str, ...] = ()
         self.writes = False
 
@@ -144,6 +160,11 @@ class _SinglePlanner:
             self.scope,
             writes=self.writes,
         )
+        # Variables from around a subquery stay in scope whatever WITH projects.
+        dropped = tuple(sorted(set(self.imported) - set(self.scope)))
+        if dropped:
+            self.tree = p.Recall(self.tree, dropped, rows=self.tree.rows)
+            self.scope = {**{name: self.imported[name] for name in dropped}, **self.scope}
 
     def _return(self, clause: Return) -> None:
         self.tree, self.scope = plan_projection(

@@ -16,6 +16,8 @@ from graph.cypher.plan import HIDDEN, Argument, Extend, Filter, Plan, RollUp, Un
 from graph.cypher.syntax import (
     Binary,
     Case,
+    CountSubquery,
+    ExistsSubquery,
     Expression,
     FunctionCall,
     IsNull,
@@ -27,6 +29,7 @@ from graph.cypher.syntax import (
     PatternCount,
     PatternPredicate,
     Quantifier,
+    Query,
     Reduce,
     RelationshipPattern,
     Variable,
@@ -46,7 +49,13 @@ __all__ = [
 # What a variable holds: NODE, RELATIONSHIP, OBJECT (certainly neither), or None (not known).
 Scope = dict[str, Kind | None]
 
-_PATTERNS = (PatternPredicate, PatternCount, PatternComprehension)
+_PATTERNS = (
+    PatternPredicate,
+    PatternCount,
+    PatternComprehension,
+    ExistsSubquery,
+    CountSubquery,
+)
 
 
 class IndexInfoLike(Protocol):
@@ -96,6 +105,8 @@ class PlannerContext:
         [PlannerContext, Plan, tuple[PathPattern, ...], Expression | None, Scope],
         tuple[Plan, Scope],
     ]
+    # Likewise for whole queries inside expressions (``EXISTS { MATCH ... WITH ... }``).
+    plan_subquery: Callable[[PlannerContext, Query, Scope], Plan]
     _counter: int = field(default=0)
 
     def fresh(self, prefix: str) -> str:
@@ -134,10 +145,12 @@ class PlannerContext:
             lifted.append(expression)
         return plan, lifted
 
-    def _roll_up(
-        self, plan: Plan, node: PatternPredicate | PatternCount | PatternComprehension, scope: Scope
-    ) -> tuple[Plan, Expression]:
+    def _roll_up(self, plan: Plan, node: Any, scope: Scope) -> tuple[Plan, Expression]:
         row, name = self.fresh("row"), self.fresh("v")
+        if isinstance(node, (ExistsSubquery, CountSubquery)):
+            inner = self.plan_subquery(self, node.query, scope)
+            mode = "exists" if isinstance(node, ExistsSubquery) else "count"
+            return RollUp(plan, inner, row, name, mode, rows=plan.rows), Variable(name)
         if isinstance(node, PatternComprehension):
             inner, inner_scope = self.plan_pattern(
                 self, Argument(), (node.pattern,), node.predicate, scope

@@ -88,6 +88,8 @@ def plan_projection(
         for item in projection.order_by
     ]
     clause = _Clause(context, plan, scope, items, order, where, _result_scope(items, scope))
+    if where is not None:
+        clause.where = _with_columns(where, items, scope)
     aggregates = any(has_aggregate(e) for _, e in items) or any(
         has_aggregate(item.expression) for item in projection.order_by
     )

@@ -188,20 +188,25 @@ def plan_merge(
     on_create = tuple(_update_item(item) for item in clause.on_create)
     on_match = tuple(_update_item(item) for item in clause.on_match)
     names = {node.variable for node in pattern.nodes}
-    merged = p.Merge(
+    fast = _fast_way(pattern, created, scope_in, on_create + on_match)
+    paths = list(created.paths)
+    merged: p.Plan = p.Merge(
         plan,
         match,
         context.fresh("row"),
         tuple(created.nodes),
         tuple(created.relationships),
-        created.paths[0] if created.paths else None,
+        paths[0] if paths and not fast else None,
         on_create,
         on_match,
         tuple(sorted(name for name in names if name is not None and name in scope)),
-        fast=_fast_way(pattern, created, scope_in, on_create + on_match),
+        fast=fast,
         undirected=any(r.direction is Direction.BOTH for r in pattern.relationships),
         rows=plan.rows,
     )
+    if fast:
+        for variable, path_nodes, path_edges in paths:
+            merged = p.BuildPath(merged, variable, path_nodes, path_edges, rows=plan.rows)
     return merged, created.scope
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "ExtendOperator",
     "FilterOperator",
     "ProjectOperator",
+    "RecallOperator",
     "UnwindOperator",
 ]
 
@@ -90,6 +91,23 @@ class ProjectOperator(Operator):
             for name in execution.carried:
                 columns[name] = chunk.columns[name]
             yield Chunk(columns, chunk.length)
+
+
+class RecallOperator(Operator):
+    """Columns of the outer row that each row belongs to."""
+
+    __slots__ = ("input", "names")
+
+    def __init__(self, input: Operator, names: tuple[str, ...]) -> None:
+        self.input = input
+        self.names = names
+
+    def run(self, execution: Execution) -> Iterator[Chunk]:
+        assert execution.partition is not None, "only inner plans recall"
+        outer = execution.argument.columns
+        for chunk in self.input.stream(execution):
+            rows = chunk.columns[execution.partition].data
+            yield chunk.with_columns({name: outer[name].take(rows) for name in self.names})
 
 
 class UnwindOperator(Operator):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
-from graph.cypher.plan import Plan
+from graph.cypher.plan import Plan, children
 
 __all__ = ["bottom_up", "with_children"]
 
@@ -28,5 +28,14 @@ def with_children(plan: Plan, change: Callable[[Plan], Plan]) -> Plan:
 
 
 def bottom_up(plan: Plan, rule: Callable[[Plan], Plan]) -> Plan:
-    """Apply a rule to every node, inputs first."""
-    return rule(with_children(plan, lambda child: bottom_up(child, rule)))
+    """Apply a rule to every node, inputs first. Not recursive: a plan may be deep."""
+    done: dict[int, Plan] = {}
+    stack = [(plan, False)]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            done[id(node)] = rule(with_children(node, lambda child: done[id(child)]))
+        else:
+            stack.append((node, True))
+            stack.extend((child, False) for child in children(node))
+    return done[id(plan)]
