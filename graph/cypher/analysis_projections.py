@@ -8,7 +8,7 @@ only the columns are left, and whole expressions that equal a projected one and 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from graph.cypher import syntax
 from graph.cypher.analysis_base import Scope
@@ -94,8 +94,8 @@ class ProjectionAnalysis(PatternAnalysis):
         """
         if is_aggregate(expression) or expression in keys:
             return
-        for name, position in _names_used(expression):
-            if name not in bound and Variable(name) not in keys and name in scope:
+        for name, position in _names_used(expression, scope):
+            if name not in bound and Variable(name) not in keys:
                 self.fail(
                     "AmbiguousAggregationExpression",
                     f"Aggregation column contains implicit grouping expressions: `{name}` is "
@@ -136,22 +136,25 @@ class ProjectionAnalysis(PatternAnalysis):
             self.aggregation = Aggregation.MISPLACED
             if sort.expression not in projected:
                 self._check_narrow(
-                    sort.expression, projected, remaining, _NO_NAMES, self.aggregates
+                    sort.expression, projected, visible, remaining, _NO_NAMES, self.aggregates
                 )
         if where is not None:
             self.condition(where, visible)
-            self._check_narrow(where, projected, remaining, _NO_NAMES, False)
+            self._check_narrow(where, projected, visible, remaining, _NO_NAMES, False)
 
     def _check_narrow(
         self,
         expression: Expression,
         projected: set[Expression],
+        scope: Scope,
         visible: Scope,
         bound: frozenset[str],
         mixed: bool,
     ) -> None:
         """Check a part of a sort key or filter after DISTINCT or an aggregation.
 
+        :param scope: all that was in scope before, and the columns.
+        :param visible: what is left of that.
         :param mixed: it has aggregates, so beside them only plain columns are allowed.
         """
         if expression in projected:
@@ -165,7 +168,7 @@ class ProjectionAnalysis(PatternAnalysis):
                     expression.position,
                 )
             return
-        for name, position in _names_used(expression):
+        for name, position in _names_used(expression, scope):
             if name not in visible and name not in bound:
                 self.fail(
                     "UndefinedVariable",
@@ -173,9 +176,11 @@ class ProjectionAnalysis(PatternAnalysis):
                     "projected can be seen",
                     position,
                 )
-        inner = bound | _names_bound(expression, visible)
+        binds = _names_bound(expression, scope)
+        source = getattr(expression, "source", None)
         for child in children(expression):
-            self._check_narrow(child, projected, visible, inner, mixed)
+            inner = bound if child is source else bound | binds
+            self._check_narrow(child, projected, scope, visible, inner, mixed)
         if is_aggregate(expression):
             self.fail(
                 "InvalidAggregation",
@@ -224,27 +229,31 @@ def _is_plain(expression: Expression) -> bool:
     return isinstance(expression, Variable)
 
 
-def _names_used(expression: Expression) -> Iterable[tuple[str, int]]:
-    """Variables that this very node refers to, with their places."""
+def _patterns_of(expression: Expression) -> tuple[syntax.PathPattern, ...]:
+    if isinstance(expression, syntax.PatternComprehension):
+        return (expression.pattern,)
+    if isinstance(expression, (syntax.PatternPredicate, syntax.PatternCount)):
+        return expression.patterns
+    return ()
+
+
+def _names_used(expression: Expression, scope: Scope) -> Iterable[tuple[str, int]]:
+    """Variables of ``scope`` that this very node refers to, with their places."""
     if isinstance(expression, Variable):
         yield expression.name, expression.position
-    elif isinstance(expression, syntax.PatternPredicate) and expression.form != "subquery":
-        for pattern in expression.patterns:
-            yield from names_in(pattern)
+    for pattern in _patterns_of(expression):
+        for name, position in names_in(pattern):
+            if name in scope:
+                yield name, position
 
 
-def _names_bound(expression: Any, scope: Scope) -> frozenset[str]:
+def _names_bound(expression: Expression, scope: Scope) -> frozenset[str]:
     """Variables that this very node binds for what is below it."""
     if isinstance(expression, (syntax.ListComprehension, syntax.Quantifier)):
         return frozenset({expression.variable})
     if isinstance(expression, syntax.Reduce):
         return frozenset({expression.variable, expression.accumulator})
-    if isinstance(expression, syntax.PatternComprehension):
-        patterns: tuple[syntax.PathPattern, ...] = (expression.pattern,)
-    elif isinstance(expression, (syntax.PatternPredicate, syntax.PatternCount)):
-        patterns = expression.patterns
-    else:
-        return _NO_NAMES
+    patterns = _patterns_of(expression)
     names = {name for pattern in patterns for name, _ in names_in(pattern)}
     names.update(pattern.variable for pattern in patterns if pattern.variable is not None)
     return frozenset(names - scope.keys())
