@@ -2,9 +2,10 @@
 
 ``key_of`` turns a value into a hashable Python object such that two values have equal keys
 exactly if Cypher's ``=`` says they are equal: 1 and 1.0 are one key, true and 1 are not, NaN has
-no key since it equals nothing, lists compare element by element, and zoned times and date-times
-compare as instants (as the value types of ``neo4j.time`` do). Indexes and uniqueness
-constraints rest on it.
+no key since it equals nothing, lists compare element by element, and zoned values are equal if
+they are the same moment in the same zone (``graph.cypher.temporal_values`` knows what that is;
+``graph.cypher.semantics`` builds ``=`` on the same functions). Indexes and uniqueness constraints
+rest on it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from neo4j.spatial import Point
 from neo4j.time import Date, DateTime, Duration, Time
 
+from graph.cypher.temporal_values import epoch_nanos, offset_seconds, time_key, zone_name
 from graph.errors import CypherArgumentError, CypherTypeError, LimitError
 from graph.limits import LIST_LENGTH_MAX, VALUE_BYTES_MAX
 from graph.vector import Kind, Vector
@@ -29,7 +31,6 @@ INT64_MAX = 2**63 - 1
 
 _TRUE: Key = ("boolean", True)
 _FALSE: Key = ("boolean", False)
-_NS_PER_SECOND = 1_000_000_000
 
 
 def key_of(value: Any) -> Key | None:
@@ -55,18 +56,16 @@ def _structured_key(value: Any) -> Key | None:
     if isinstance(value, Point):
         return ("point", type(value).__name__, *value)
     if isinstance(value, DateTime):
-        offset = value.utc_offset()
-        seconds = value.to_clock_time().seconds
-        if offset is None:
-            return ("local date-time", seconds, value.nanosecond)
-        return ("date-time", seconds - round(offset.total_seconds()), value.nanosecond)
+        if value.tzinfo is None:
+            return ("local date-time", epoch_nanos(value))
+        zone = zone_name(value.tzinfo) or ""
+        return ("date-time", epoch_nanos(value), offset_seconds(value), zone)
     if isinstance(value, Date):
         return ("date", value.toordinal())
     if isinstance(value, Time):
-        offset = value.utc_offset()
-        if offset is None:
+        if value.tzinfo is None:
             return ("local time", value.ticks)
-        return ("time", value.ticks - round(offset.total_seconds()) * _NS_PER_SECOND)
+        return ("time", time_key(value))
     if isinstance(value, Duration):
         return ("duration", value.months, value.days, value.seconds, value.nanoseconds)
     raise CypherTypeError(f"a value of type {type(value).__name__} cannot be compared as a key")

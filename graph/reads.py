@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from graph.adjacency import Adjacency
+from graph.adjacency import Adjacency, Edges
 from graph.columns import Column
 from graph.errors import GraphError
 from graph.state import State
@@ -209,9 +208,9 @@ class Reads(State):
         _, sources, targets = self.table.gather(ids)
         return sources, targets
 
-    def relationship_types(self, ids: IntArray) -> npt.NDArray[np.int32]:
+    def relationship_types(self, ids: IntArray) -> IntArray:
         """Type ids, -1 where there is no such relationship."""
-        return self.table.ends(ids)[0]
+        return self.table.ends(ids)[0].astype(np.int64)
 
     # topology
 
@@ -228,27 +227,28 @@ class Reads(State):
         if len(ids) == 1:
             return self._expand_one(ids.item(0), direction, numbers)
         alive = self.table.mask
-        found: list[tuple[IntArray, IntArray, IntArray]] = []
+        found: list[Edges] = []
         for number in numbers:
             if direction != "in":
                 found.append(self.outgoing[number].expand(ids, alive))
             if direction != "out":
                 edges = self.incoming[number].expand(ids, alive)
                 if direction == "both" and self.loops[number]:
-                    kept = ids[edges[0]] != edges[2]
-                    edges = edges[0][kept], edges[1][kept], edges[2][kept]
+                    loops = np.flatnonzero(ids.take(edges[0]) == edges[2])
+                    if loops.size:
+                        rows, relationships, neighbours = edges
+                        edges = (
+                            np.delete(rows, loops),
+                            np.delete(relationships, loops),
+                            np.delete(neighbours, loops),
+                        )
                 found.append(edges)
         found = [edges for edges in found if len(edges[0])]
         if not found:
             return _NOTHING
         if len(found) == 1:
             return found[0]
-        rows = np.concatenate([edges[0] for edges in found])
-        keys: npt.NDArray[Any] = rows.astype(np.uint16) if len(ids) <= 65_536 else rows
-        order = np.argsort(keys, kind="stable")
-        relationships = np.concatenate([edges[1] for edges in found])
-        neighbours = np.concatenate([edges[2] for edges in found])
-        return rows[order], relationships[order], neighbours[order]
+        return _interleaved(found, len(ids))
 
     def _expand_one(
         self, node: int, direction: str, numbers: list[int] | range
@@ -261,8 +261,9 @@ class Reads(State):
             if direction != "out":
                 edges = self.incoming[number].neighbourhood(node, alive)
                 if direction == "both" and self.loops[number]:
-                    kept = edges[1] != node
-                    edges = edges[0][kept], edges[1][kept]
+                    loops = np.flatnonzero(edges[1] == node)
+                    if loops.size:
+                        edges = np.delete(edges[0], loops), np.delete(edges[1], loops)
                 found.append(edges)
         found = [edges for edges in found if len(edges[0])]
         if not found:
@@ -324,6 +325,26 @@ class Reads(State):
         for adjacency in (*self.outgoing, *self.incoming):
             total += adjacency.memory_bytes()
         return total + sum([index.size * 120 for index in self.schema.indexes.values()])
+
+
+def _interleaved(parts: list[Edges], count: int) -> Edges:
+    """Merge parts that are ordered by row; within a row, the parts in their order.
+
+    Each entry's place is computed from counts for each row, so nothing is sorted.
+    """
+    counts = [np.bincount(edges[0], minlength=count) for edges in parts]
+    totals = sum(counts[1:], start=counts[0])
+    ends = np.cumsum(totals)
+    relationships = np.empty(ends.item(-1), dtype=np.int64)
+    neighbours = np.empty(ends.item(-1), dtype=np.int64)
+    free = ends - totals  # the next free place of each row
+    for edges, of_part in zip(parts, counts, strict=True):
+        shift = free - (np.cumsum(of_part) - of_part)
+        places = shift.take(edges[0]) + np.arange(len(edges[0]))
+        relationships[places] = edges[1]
+        neighbours[places] = edges[2]
+        free = free + of_part
+    return np.repeat(np.arange(count), totals), relationships, neighbours
 
 
 def _properties(names: tuple[str, ...], columns: list[Column], owner: int) -> dict[str, Any]:

@@ -40,6 +40,7 @@ import pytz  # type: ignore[import-untyped]
 from neo4j.spatial import CartesianPoint, Point, WGS84Point
 from neo4j.time import Date, DateTime, Duration, Time
 
+from graph.cypher.temporal_values import offset_seconds
 from graph.errors import CorruptionError, CypherArgumentError, CypherTypeError
 
 __all__ = ["decode_value", "encode_value", "read_value", "write_value"]
@@ -144,12 +145,12 @@ def _write_list(out: bytearray, values: list[Any] | tuple[Any, ...]) -> None:
 def _write_structure(out: bytearray, value: Any) -> None:
     if isinstance(value, DateTime):
         out += _TAG_DATE_TIME.pack(_DATE_TIME, value.date().toordinal(), value.time().ticks)
-        _write_zone(out, value.tzinfo, value.utc_offset())
+        _write_zone(out, value)
     elif isinstance(value, Date):
         out += _TAG_DATE.pack(_DATE, value.toordinal())
     elif isinstance(value, Time):
         out += _TAG_I64.pack(_TIME, value.ticks)
-        _write_zone(out, value.tzinfo, value.utc_offset())
+        _write_zone(out, value)
     elif isinstance(value, Duration):
         parts = value.months, value.days, value.seconds, value.nanoseconds
         try:
@@ -168,11 +169,12 @@ def _write_structure(out: bytearray, value: Any) -> None:
         )
 
 
-def _write_zone(out: bytearray, zone: tzinfo | None, offset: timedelta | None) -> None:
-    if zone is None:
+def _write_zone(out: bytearray, value: Any) -> None:
+    zone = value.tzinfo
+    seconds = offset_seconds(value)
+    if seconds is None:
         out.append(_ZONE_NONE)
         return
-    seconds = 0 if offset is None else round(offset.total_seconds())
     if isinstance(zone, ZoneInfo) and zone.key:
         _write_zone_name(out, _ZONE_ZONEINFO, zone.key)
     elif isinstance(zone, _PYTZ_FIXED_TYPE):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from graph.errors import GraphError, LimitError
+from graph.errors import CypherArgumentError, GraphError, LimitError
 from graph.indexes import ConstraintSpec, IndexSpec
 from graph.keys import check_storable
 from graph.limits import NAME_BYTES_MAX, OPERATION_ROWS_MAX, WRITE_SET_OPERATIONS_MAX
@@ -333,9 +333,16 @@ def _check_properties(properties: dict[str, Vector], rows: int) -> None:
 
 
 def _check_name(name: str) -> None:
-    if not name or (len(name) > NAME_BYTES_MAX // 4 and len(name.encode()) > NAME_BYTES_MAX):
+    if not name:
+        raise CypherArgumentError(
+            "'' is not a valid name for a label, type, key or schema object; it must not be empty",
+            code="Neo.ClientError.Schema.TokenNameError",
+        )
+    if len(name) > NAME_BYTES_MAX // 4 and len(name.encode("utf-8", "surrogatepass")) > (
+        NAME_BYTES_MAX
+    ):
         raise LimitError(
-            f"a label, type, key or schema name must have 1 to {NAME_BYTES_MAX} bytes, not "
+            f"a label, type, key or schema name may have {NAME_BYTES_MAX} bytes, not "
             f"{len(name)} characters",
             code="Neo.ClientError.General.LimitReached",
         )

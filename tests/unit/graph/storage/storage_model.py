@@ -264,7 +264,9 @@ def _assert_index(root: Root, model: Model, index: Any) -> None:
             by_key.setdefault(key, []).append(node)
     asked = list(probes.values())
     want = [
-        (row, node) for row, values in enumerate(asked) for node in by_key.get(tuple_key(values), [])
+        (row, node)
+        for row, values in enumerate(asked)
+        for node in by_key.get(tuple_key(values), [])
     ]
     rows, nodes = root.index_lookup(index, asked)
     assert list(zip(rows.tolist(), nodes.tolist(), strict=True)) == want
