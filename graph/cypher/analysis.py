@@ -87,15 +87,18 @@ def analyse(
     *,
     functions: Collection[str] | None = None,
     procedures: Mapping[str, ProcedureSignature] | None = None,
+    literals: Mapping[str, Any] | None = None,
 ) -> Analysed:
     """Check a statement.
 
     :param text: what ``statement`` was parsed from; with it errors show the place.
     :param functions: names of all functions, in lower case; ``None``: any name will do.
     :param procedures: signatures by name; ``None``: procedures are not checked.
+    :param literals: what ``normalise`` has lifted out of the text; its types are checked as those
+        of literals in their place would be.
     :raises CypherSemanticError: the statement means nothing.
     """
-    analysis = _Analysis(text, functions, procedures)
+    analysis = _Analysis(text, functions, procedures, literals or {})
     if isinstance(statement, SchemaCommand):
         return Analysed(statement, (), Access.SCHEMA, frozenset())
     if isinstance(statement, ShowCommand):
@@ -114,8 +117,9 @@ class _Analysis(ProjectionAnalysis):
         text: str,
         functions: Collection[str] | None,
         procedures: Mapping[str, ProcedureSignature] | None,
+        literals: Mapping[str, Any],
     ) -> None:
-        super().__init__(text, functions, procedures)
+        super().__init__(text, functions, procedures, literals)
         self.writes = False
         # Of the query being walked: its variables, those from around it, and its columns so far.
         self.scope: Scope = {}

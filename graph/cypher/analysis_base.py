@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from graph.cypher.lexer import locate
 from graph.errors import CypherSemanticError
@@ -41,10 +41,12 @@ class Base:
         text: str,
         functions: Collection[str] | None,
         procedures: Mapping[str, ProcedureSignature] | None,
+        literals: Mapping[str, Any],
     ) -> None:
         self.text = text
         self.functions = functions
         self.procedures = procedures
+        self.literals = literals
         self.parameters: set[str] = set()
         self._entries_copied = 0
 

@@ -109,6 +109,8 @@ class ExpressionAnalysis(Base):
 
     def _parameter(self, expression: syntax.Parameter, scope: Scope) -> str:
         self.parameters.add(expression.name)
+        if expression.name in self.literals:
+            return _LITERAL_KINDS[type(self.literals[expression.name])]
         return ANY
 
     def _variable(self, expression: syntax.Variable, scope: Scope) -> str:

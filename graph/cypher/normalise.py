@@ -2,15 +2,18 @@
 
 ::
 
-    MATCH (n:User {id: 5}) WHERE n.age > 18 RETURN n.age + 1 LIMIT 10
-    MATCH (n:User {id: $ 0}) WHERE n.age > $ 1 RETURN n.age + 1 LIMIT $ 2      5, 18, 10
+    MATCH (n:User {id: 5}) WHERE n.name = 'x' RETURN n.age + 1 LIMIT 10
+    MATCH (n:User {id: $ 0}) WHERE n.name = $ 1 RETURN n.age + 1 LIMIT $ 2      5, 'x', 10
+    //isi
 
 It works on tokens, before any parsing, since it runs for every query and the parser only for new
 ones. A literal becomes the parameter ``$ 0``, ``$ 1`` ...: a name with a space, which no client can
-write in backquotes. What is not lifted, and why:
+write in backquotes. The comment at the end tells the types, so that texts which share a key also
+share what analysis finds. What is not lifted, and why:
 
 * anything in WITH, RETURN and ORDER BY: the text of an item names its column, and an expression
-  in ORDER BY means a column if it equals the expression of that column;
+  in ORDER BY, or in WHERE after DISTINCT or an aggregation, means a column if it equals the
+  expression of that column;
 * bounds of variable-length relationships: the grammar wants numbers there;
 * SKIP and LIMIT but for a plain integer, DELETE, REMOVE and CALL: analysis refuses some literals
   there before the query runs;
@@ -32,6 +35,7 @@ from graph.cypher.lexer import (
     number_value,
     unescape_string,
 )
+from graph.cypher.trees import AGGREGATES
 
 __all__ = ["normalise"]
 
@@ -53,8 +57,12 @@ _LIFTS_AFTER: Final = {
     "WITH": False,
     "YIELD": False,
 }
+# After one of these in WITH, what is in its WHERE may have to equal an item.
+_NARROWS: Final = frozenset(name.upper() for name in AGGREGATES) | {"DISTINCT"}
+_TYPES: Final[dict[type, str]] = {float: "f", int: "i", str: "s"}
 # After these a word is a name or part of an operator, whatever it is.
 _NAME_FOLLOWS: Final = frozenset({".", ":", "|", "&", "AS", "STARTS", "ENDS"})
+_OF_PROJECTION: Final = frozenset({"LIMIT", "ORDER", "SKIP"})
 _COUNTS: Final = frozenset({"SKIP", "LIMIT"})
 _OPEN: Final = frozenset("([{")
 _CLOSE: Final = frozenset(")]}")
@@ -64,7 +72,8 @@ def normalise(text: str) -> tuple[str, dict[str, Any]]:
     """The text with its literals lifted, and the literals by parameter name.
 
     The first part is the key under which a plan may be cached, and can be parsed in place of
-    ``text``: ``parse(key)`` with the literals as parameters means what ``parse(text)`` means.
+    ``text``: ``parse(key)`` with the literals as parameters means what ``parse(text)`` means, and
+    so for ``analyse`` if it is given the literals.
     Never raises; a text that cannot be read comes back unchanged.
     """
     if len(text) > TEXT_CHARS_MAX:
@@ -74,6 +83,7 @@ def normalise(text: str) -> tuple[str, dict[str, Any]]:
     copied = 0  # how much of the text is in the pieces
     copied_before = 0  # the same before the last literal was lifted
     lifts = False
+    narrow = False
     depth = 0
     before = ""  # the token before: a word in upper case, a symbol, or what it was
     for match in TOKEN_PATTERN.finditer(text):
@@ -81,7 +91,11 @@ def normalise(text: str) -> tuple[str, dict[str, Any]]:
         if group == "word":
             before_word, before = before, match["word"].upper()
             if depth == 0 and before in _LIFTS_AFTER and before_word not in _NAME_FOLLOWS:
-                lifts = _LIFTS_AFTER[before]
+                lifts = _LIFTS_AFTER[before] and not (narrow and before == "WHERE")
+                # ORDER BY, SKIP and LIMIT belong to the projection; all else, and WHERE, ends it.
+                narrow = narrow and before in _OF_PROJECTION
+            elif before in _NARROWS and not lifts:
+                narrow = True
         elif group == "symbol":
             symbol = match["symbol"]
             if symbol in _OPEN:
@@ -121,7 +135,8 @@ def normalise(text: str) -> tuple[str, dict[str, Any]]:
             return text, {}
     if not literals:
         return text, literals
-    pieces.append(text[copied:])
+    types = [_TYPES[type(value)] for value in literals.values()]
+    pieces += (text[copied:], "\n//", *types)
     return "".join(pieces), literals
 
 
