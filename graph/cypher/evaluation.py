@@ -41,6 +41,7 @@ __all__ = [
     "dead_entity",
     "empty_vector",
     "missing_parameter",
+    "narrow",
     "one_row",
     "scatter",
     "with_nulls",
@@ -198,10 +199,11 @@ def bool_vector(values: Sequence[bool | None]) -> Vector:
     if len(values) == 1:
         value = values[0]
         return _ONE_NULL if value is None else _ONE_TRUE if value else _ONE_FALSE
+    count = len(values)
     if None in values:
-        valid = np.array([v is not None for v in values], dtype=np.bool_)
-        return Vector(Kind.BOOL, np.array([v is True for v in values], dtype=np.bool_), valid)
-    return Vector(Kind.BOOL, np.array(values, dtype=np.bool_))
+        valid = np.fromiter((v is not None for v in values), dtype=np.bool_, count=count)
+        return Vector(Kind.BOOL, np.fromiter(map(bool, values), np.bool_, count=count), valid)
+    return Vector(Kind.BOOL, np.fromiter(values, dtype=np.bool_, count=count))
 
 
 def empty_vector() -> Vector:
@@ -219,6 +221,16 @@ def with_nulls(vector: Vector, valid: npt.NDArray[np.bool_] | None) -> Vector:
     data = vector.data.copy()
     data[~valid] = None
     return Vector(vector.kind, data)
+
+
+def narrow(chunk: Chunk, names: frozenset[str]) -> Chunk:
+    """The chunk with only the columns that are read, so that taking rows of it costs less."""
+    columns = {
+        name: vector
+        for name, vector in chunk.columns.items()
+        if name in names or name == REQUEST_COLUMN
+    }
+    return Chunk(columns, chunk.length)
 
 
 def scatter(pieces: Sequence[tuple[IntArray, Vector]], length: int) -> Vector:

@@ -150,7 +150,7 @@ def _binary(expression: syntax.Binary, scope: Scope) -> Compiled:
     operator = expression.operator
     if operator in ("AND", "OR"):
         operands = [compile_expression(e, scope) for e in _junction(expression, operator)]
-        return JunctionNode(operator == "AND", operands)
+        return JunctionNode(operator == "AND", operands, variables_in(expression))
     left = compile_expression(expression.left, scope)
     right = compile_expression(expression.right, scope)
     if operator in ("=", "<>", "<", "<=", ">", ">="):
@@ -182,7 +182,8 @@ def _junction(expression: syntax.Expression, operator: str) -> list[syntax.Expre
 def _comparison(expression: syntax.Comparison, scope: Scope) -> Compiled:
     operands = [compile_expression(operand, scope) for operand in expression.operands]
     pairs = zip(expression.operators, operands[:-1], operands[1:], strict=True)
-    return JunctionNode(True, [CompareNode(operator, a, b) for operator, a, b in pairs])
+    nodes = [CompareNode(operator, a, b) for operator, a, b in pairs]
+    return JunctionNode(True, nodes, variables_in(expression))
 
 
 def _is_null(expression: syntax.IsNull, scope: Scope) -> Compiled:
@@ -201,6 +202,7 @@ def _case(expression: syntax.Case, scope: Scope) -> Compiled:
             for condition, value in expression.branches
         ],
         _optional(expression.otherwise, scope),
+        variables_in(expression),
     )
 
 
@@ -251,7 +253,7 @@ def _call(expression: syntax.FunctionCall, scope: Scope) -> Compiled:
     name = expression.name.lower()
     arguments = [compile_expression(argument, scope) for argument in expression.arguments]
     if name == "coalesce" and arguments:
-        return CoalesceNode(arguments)
+        return CoalesceNode(arguments, variables_in(expression))
     if name == "exists" and len(arguments) == 1:
         return IsNullNode(arguments[0], negated=True)
     function = find_function(name)

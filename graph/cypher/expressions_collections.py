@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from graph.cypher import semantics
 from graph.cypher.evaluation import Compiled, Context, bool_vector
 from graph.cypher.expressions_basic import property_of, property_vector
-from graph.cypher.references import NodeRef, RelationshipRef, boxed, tighten
+from graph.cypher.references import NodeRef, RelationshipRef, boxed, objects, tighten
 from graph.errors import CypherTypeError
 from graph.vector import Chunk, Kind, Vector
 
@@ -35,9 +37,9 @@ class ListNode(Compiled):
     def evaluate(self, chunk: Chunk, context: Context) -> Vector:
         length = chunk.length
         if not self.items:
-            return Vector.objects([[] for _ in range(length)])
+            return objects([[] for _ in range(length)])
         columns = [boxed(item.operand(chunk, context), length) for item in self.items]
-        return Vector.objects([list(row) for row in zip(*columns, strict=True)])
+        return objects([list(row) for row in zip(*columns, strict=True)])
 
 
 class MapNode(Compiled):
@@ -53,12 +55,10 @@ class MapNode(Compiled):
     def evaluate(self, chunk: Chunk, context: Context) -> Vector:
         length = chunk.length
         if not self.keys:
-            return Vector.objects([{} for _ in range(length)])
+            return objects([{} for _ in range(length)])
         columns = [boxed(value.operand(chunk, context), length) for value in self.values]
         keys = self.keys
-        return Vector.objects(
-            [dict(zip(keys, row, strict=True)) for row in zip(*columns, strict=True)]
-        )
+        return objects([dict(zip(keys, row)) for row in zip(*columns)])  # noqa: B905
 
 
 def properties_of(value: Any, context: Context) -> dict[str, Any] | None:
@@ -112,7 +112,7 @@ class MapProjectionNode(Compiled):
             for row, value in zip(rows, column, strict=True):
                 if row is not None:
                     row[key] = value
-        return Vector.objects(rows)
+        return objects(rows)
 
 
 class IndexNode(Compiled):
@@ -183,7 +183,7 @@ class SliceNode(Compiled):
         )
         stops = missing if self.stop is None else boxed(self.stop.operand(chunk, context), length)
         rows = zip(subjects, starts, stops, strict=True)
-        return Vector.objects([_slice(*row) for row in rows])
+        return objects([_slice(*row) for row in rows])
 
 
 _MISSING: Any = object()
@@ -275,6 +275,11 @@ class MembershipNode(Compiled):
             return Vector.nulls(Kind.BOOL, length)
         if left.kind is Kind.INT or left.kind is Kind.STRING:
             keys = members.keys  # ints and strings are their own keys
+            if not members.null and left.kind is Kind.INT and left.valid is None:
+                values = left.data.tolist()
+                if len(values) == length > 1:
+                    hits = map(keys.__contains__, values)
+                    return Vector(Kind.BOOL, np.fromiter(hits, np.bool_, length))
             otherwise = None if members.null else False
             null = None if members.size else False
             found = [

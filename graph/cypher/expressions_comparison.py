@@ -18,7 +18,7 @@ from graph.cypher.evaluation import Compiled, Context, bool_vector
 from graph.cypher.expressions_arithmetic import SMALL_ROWS, both_valid
 from graph.cypher.references import boxed
 from graph.cypher.semantics import UNORDERED, compare, equals
-from graph.vector import Chunk, Kind, Vector
+from graph.vector import BoolArray, Chunk, Kind, Vector
 
 __all__ = ["CompareNode", "StringPredicateNode", "compare_vectors"]
 
@@ -141,8 +141,21 @@ def _numpy(operator: str, left: Vector, right: Vector, length: int) -> Vector:
     return Vector(Kind.BOOL, data, both_valid(left, right, length))
 
 
+def not_null(left: Vector, right: Vector, length: int) -> BoolArray | None:
+    """Where two STRING vectors, either of which may be a constant, are both not null."""
+    if None not in left.data.tolist() and None not in right.data.tolist():
+        return None
+    missing = left.null_mask() | right.null_mask()
+    return ~missing if len(missing) == length else np.repeat(~missing, length)
+
+
 def _strings(operator: str, left: Vector, right: Vector, length: int) -> Vector:
     python = _PYTHON[operator]
+    if length > SMALL_ROWS and operator in ("=", "<>"):
+        # On object arrays NumPy compares with Python's own operator, in C.
+        data: Array = python(left.data, right.data)
+        present = not_null(left, right, length)
+        return Vector(Kind.BOOL, data if len(data) == length else np.repeat(data, length), present)
     a, b = left.data.tolist(), right.data.tolist()
     if len(b) == 1 and length != 1:
         constant = b[0]
@@ -178,8 +191,15 @@ class StringPredicateNode(Compiled):
 
     def evaluate(self, chunk: Chunk, context: Context) -> Vector:
         test = self.test
-        left = boxed(self.left.operand(chunk, context), chunk.length)
-        right = boxed(self.right.operand(chunk, context), chunk.length)
+        subject = self.left.operand(chunk, context)
+        pattern = self.right.operand(chunk, context)
+        if subject.kind is Kind.STRING and pattern.kind is Kind.STRING and len(pattern) == 1:
+            mark = pattern.data[0]
+            if mark is not None and len(subject) == chunk.length:
+                values = subject.data.tolist()
+                return bool_vector([None if a is None else test(a, mark) for a in values])
+        left = boxed(subject, chunk.length)
+        right = boxed(pattern, chunk.length)
         return bool_vector(
             [
                 test(a, b) if a.__class__ is str and b.__class__ is str else None

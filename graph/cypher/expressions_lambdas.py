@@ -16,7 +16,7 @@ import numpy as np
 from graph.cypher import semantics
 from graph.cypher.evaluation import REQUEST_COLUMN, Compiled, Context, bool_vector
 from graph.cypher.expressions_logic import as_bools, true_rows
-from graph.cypher.references import boxed, tighten
+from graph.cypher.references import boxed, objects, tighten
 from graph.errors import CypherTypeError
 from graph.vector import CHUNK_ROWS, Chunk, IntArray, Vector
 
@@ -85,8 +85,8 @@ class ComprehensionNode(Compiled):
 
     def evaluate(self, chunk: Chunk, context: Context) -> Vector:
         lists = _lists(self.source.evaluate(chunk, context), "a list comprehension")
-        results: list[list[Any] | None] = [None if items is None else [] for items in lists]
-        charged = 0
+        results: list[Any] = []
+        counts = np.zeros(len(lists), dtype=np.int64)
         for rows, elements, piece in _pieces(chunk, lists, self.names, self.variable, context):
             if self.predicate is not None:
                 keep = true_rows(self.predicate.evaluate(piece, context))
@@ -101,14 +101,18 @@ class ComprehensionNode(Compiled):
                         elements = [e for e, k in zip(elements, keep.tolist(), strict=True) if k]
             if self.projection is not None:
                 elements = boxed(self.projection.evaluate(piece, context))
-            charged += len(elements)
-            for row, element in zip(rows.tolist(), elements, strict=True):
-                result = results[row]
-                assert result is not None
-                result.append(element)
-        if charged > CHUNK_ROWS:
-            context.budget.charge(8 * charged)
-        return Vector.objects(results)
+            results.extend(elements)
+            counts += np.bincount(rows, minlength=len(lists))
+        if len(results) > CHUNK_ROWS:
+            context.budget.charge(8 * len(results))
+        ends = np.cumsum(counts).tolist()
+        starts = [0, *ends[:-1]]
+        return objects(
+            [
+                None if items is None else results[start:end]
+                for items, start, end in zip(lists, starts, ends, strict=True)
+            ]
+        )
 
 
 class QuantifierNode(Compiled):

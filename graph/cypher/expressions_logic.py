@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from graph.cypher import semantics
-from graph.cypher.evaluation import Compiled, Context, bool_vector, scatter
+from graph.cypher.evaluation import Compiled, Context, bool_vector, narrow, scatter
 from graph.cypher.expressions_comparison import compare_vectors
 from graph.cypher.references import boxed
 from graph.errors import CypherTypeError
@@ -65,15 +65,20 @@ class JunctionNode(Compiled):
     other truth value.
     """
 
-    __slots__ = ("conjunction", "operands")
+    __slots__ = ("conjunction", "names", "operands")
 
-    def __init__(self, conjunction: bool, operands: Sequence[Compiled]) -> None:
+    def __init__(
+        self, conjunction: bool, operands: Sequence[Compiled], names: frozenset[str]
+    ) -> None:
         super().__init__(*operands)
+        self.names = names
         self.conjunction = conjunction
         self.operands = tuple(operands)
 
     def evaluate(self, chunk: Chunk, context: Context) -> Vector:
         length = chunk.length
+        if length == 1:
+            return self._one_row(chunk, context)
         decided = np.zeros(length, dtype=np.bool_)
         unknown: BoolArray | None = None
         rows: IntArray | None = None  # the undecided rows, once there are decided ones
@@ -89,11 +94,21 @@ class JunctionNode(Compiled):
                 rows = np.flatnonzero(~decided)
                 if not len(rows):
                     break
-                part = chunk.take(rows, len(rows))
+                part = narrow(chunk, self.names).take(rows, len(rows))
         data = ~decided if self.conjunction else decided
         if unknown is None:
             return Vector(Kind.BOOL, data)
         return Vector(Kind.BOOL, data, decided | ~unknown)
+
+    def _one_row(self, chunk: Chunk, context: Context) -> Vector:
+        result: bool | None = self.conjunction
+        for operand in self.operands:
+            true, valid = as_bools(operand.evaluate(chunk, context))
+            if valid is not None and not valid[0]:
+                result = None
+            elif true[0] != self.conjunction:
+                return bool_vector((not self.conjunction,))
+        return bool_vector((result,))
 
 
 class XorNode(Compiled):
@@ -132,18 +147,20 @@ class NotNode(Compiled):
 class CaseNode(Compiled):
     """Both forms of CASE; with a subject the conditions are values it is compared with."""
 
-    __slots__ = ("branches", "otherwise", "subject")
+    __slots__ = ("branches", "names", "otherwise", "subject")
 
     def __init__(
         self,
         subject: Compiled | None,
         branches: Sequence[tuple[Compiled, Compiled]],
         otherwise: Compiled | None,
+        names: frozenset[str],
     ) -> None:
         children = [node for branch in branches for node in branch]
         children += [node for node in (subject, otherwise) if node is not None]
         super().__init__(*children)
         self.subject = subject
+        self.names = names
         self.branches = tuple(branches)
         self.otherwise = otherwise
 
@@ -151,7 +168,7 @@ class CaseNode(Compiled):
         length = chunk.length
         subject = None if self.subject is None else self.subject.evaluate(chunk, context)
         rows = np.arange(length)
-        part = chunk
+        part = narrow(chunk, self.names)
         pieces: list[tuple[IntArray, Vector]] = []
         for condition, value in self.branches:
             if not len(rows):
@@ -179,16 +196,17 @@ class CaseNode(Compiled):
 class CoalesceNode(Compiled):
     """``coalesce(a, b, ...)``: the first that is not null; later ones only where needed."""
 
-    __slots__ = ("arguments",)
+    __slots__ = ("arguments", "names")
 
-    def __init__(self, arguments: Sequence[Compiled]) -> None:
+    def __init__(self, arguments: Sequence[Compiled], names: frozenset[str]) -> None:
         super().__init__(*arguments)
+        self.names = names
         self.arguments = tuple(arguments)
 
     def evaluate(self, chunk: Chunk, context: Context) -> Vector:
         length = chunk.length
         rows = np.arange(length)
-        part = chunk
+        part = narrow(chunk, self.names)
         pieces: list[tuple[IntArray, Vector]] = []
         for argument in self.arguments:
             vector = argument.evaluate(part, context)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from graph.cypher.evaluation import Budget
 from graph.cypher.references import NodeRef, RelationshipRef, boxed, tighten
-from graph.cypher.semantics import group_key
+from graph.cypher.semantics import NAN_KEY, group_key
 from graph.vector import IntArray, Kind, Vector
 
 __all__ = ["Grouper", "concat_values"]
@@ -47,6 +47,9 @@ class _Codes(dict[Any, int]):
         return code
 
 
+_NO_TABLE: npt.NDArray[np.int32] = np.zeros(0, dtype=np.int32)
+
+
 class _IntCodes:
     """Codes of integers: a table for small ones, a dictionary for the rest."""
 
@@ -55,7 +58,7 @@ class _IntCodes:
     def __init__(self, coder: _Coder) -> None:
         self.coder = coder
         self.codes = _Codes(coder)
-        self.table: npt.NDArray[np.int32] = np.zeros(0, dtype=np.int32)  # code + 1, 0 unknown
+        self.table = _NO_TABLE  # code + 1, 0 unknown
         self.rows = 0
 
     def code(self, value: int) -> int:
@@ -139,7 +142,25 @@ class _Coder:
             return self._ids(self.nodes, vector)
         if kind is Kind.RELATIONSHIP:
             return self._ids(self.relationships, vector)
+        if kind is Kind.FLOAT and len(vector.data) > 8:
+            return self._floats(vector)
         return np.array([self._code(value) for value in boxed(vector)], dtype=np.int64)
+
+    def _floats(self, vector: Vector) -> IntArray:
+        data = vector.data
+        whole = (np.abs(data) < 2.0**63) & (np.floor(data) == data)
+        present = np.ones(len(data), np.bool_) if vector.valid is None else vector.valid
+        codes = np.empty(len(data), dtype=np.int64)
+        if (whole & present).any():
+            rows = whole & present
+            codes[rows] = self.integers.assign(data[rows].astype(np.int64))
+        rows = ~whole & present
+        if rows.any():
+            keys = [value if value == value else NAN_KEY for value in data[rows].tolist()]
+            codes[rows] = [self.others[key] for key in keys]
+        if not present.all():
+            codes[~present] = self.others[None]
+        return codes
 
     def _ids(self, codes: _IntCodes, vector: Vector) -> IntArray:
         if not len(vector.data):
@@ -206,6 +227,12 @@ class Grouper:
 
     def _first_rows(self, groups: IntArray, before: int) -> IntArray:
         """The first row of each group numbered ``before`` or more, by group number."""
+        if len(groups) <= 8:
+            rows: dict[int, int] = {}
+            for row, group in enumerate(groups.tolist()):
+                if group >= before:
+                    rows.setdefault(group, row)
+            return np.array([rows[group] for group in sorted(rows)], dtype=np.int64)
         fresh = np.flatnonzero(groups >= before)
         _, first = np.unique(groups[fresh], return_index=True)
         return fresh[first]

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from graph.errors import LimitError
+from graph.errors import CypherArgumentError, LimitError
 from graph.values import Node, Path, Relationship
 from graph.vector import IntArray, Kind, Vector
 
@@ -27,6 +27,7 @@ __all__ = [
     "boxed",
     "materialise",
     "materialise_column",
+    "objects",
     "tighten",
 ]
 
@@ -145,32 +146,49 @@ def boxed(vector: Vector, length: int | None = None) -> list[Any]:
     return values
 
 
+def objects(values: Sequence[Any], kind: Kind = Kind.OBJECT) -> Vector:
+    """An OBJECT (or STRING) vector; lists are elements like any other."""
+    return Vector(kind, np.fromiter(values, dtype=object, count=len(values)))
+
+
+_DTYPES: dict[type, tuple[Kind, Any]] = {
+    bool: (Kind.BOOL, np.bool_),
+    int: (Kind.INT, np.int64),
+    float: (Kind.FLOAT, np.float64),
+}
+
+
 def tighten(values: Sequence[Any]) -> Vector:
     """The tightest vector for Cypher values: as ``Vector.from_values``, and ids where all values
-    are references of one kind (or null)."""
-    for value in values:
-        if value is not None:
-            if type(value) is NodeRef:
-                return _tighten_references(values, NodeRef, Kind.NODE)
-            if type(value) is RelationshipRef:
-                return _tighten_references(values, RelationshipRef, Kind.RELATIONSHIP)
-            break
-    return Vector.from_values(values)
+    are references of one kind (or null).
 
-
-def _tighten_references(values: Sequence[Any], expected: type[Any], kind: Kind) -> Vector:
-    nulls = False
-    ids: list[int] = []
-    for value in values:
-        if type(value) is expected:
-            ids.append(value.id)
-        elif value is None:
-            nulls = True
-            ids.append(0)
-        else:
-            return Vector.objects(values)
-    valid = np.array([v is not None for v in values], dtype=np.bool_) if nulls else None
-    return Vector(kind, np.array(ids, dtype=np.int64), valid)
+    Raises:
+        CypherArgumentError: an integer does not fit 64 bits.
+    """
+    types = set(map(type, values))
+    nulls = type(None) in types
+    if nulls:
+        types.discard(type(None))
+    if len(types) != 1:
+        return objects(values)
+    (cls,) = types
+    if cls is str:
+        return objects(values, Kind.STRING)
+    valid = None
+    if nulls:
+        valid = np.fromiter((v is not None for v in values), dtype=np.bool_, count=len(values))
+    if cls is NodeRef or cls is RelationshipRef:
+        kind = Kind.NODE if cls is NodeRef else Kind.RELATIONSHIP
+        ids = [0 if v is None else v.id for v in values] if nulls else [v.id for v in values]
+        return Vector(kind, np.array(ids, dtype=np.int64), valid)
+    if cls not in _DTYPES:
+        return objects(values)
+    kind, dtype = _DTYPES[cls]
+    filled = [0 if v is None else v for v in values] if nulls else values
+    try:
+        return Vector(kind, np.array(filled, dtype=dtype), valid)
+    except OverflowError:
+        raise CypherArgumentError("An integer does not fit 64 bits: use a Float.") from None
 
 
 # ----------------------------------------------------------------------------- leaving the engine

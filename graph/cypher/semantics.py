@@ -27,6 +27,7 @@ from graph.cypher.temporal_values import epoch_nanos, offset_seconds, time_key, 
 from graph.errors import CypherTypeError
 
 __all__ = [
+    "NAN_KEY",
     "UNORDERED",
     "compare",
     "equals",
@@ -101,7 +102,7 @@ _NAMES = {
 
 _TRUE_KEY = ("boolean", True)
 _FALSE_KEY = ("boolean", False)
-_NAN_KEY = ("nan",)
+NAN_KEY = ("nan",)
 
 
 def rank_of(value: Any) -> int:
@@ -300,7 +301,7 @@ def group_key(value: Any, work: Work | None = None) -> Any:
     if cls is str or cls is int or value is None:
         return value
     if cls is float:
-        return value if value == value else _NAN_KEY
+        return value if value == value else NAN_KEY
     if cls is bool:
         return _TRUE_KEY if value else _FALSE_KEY
     if cls is NodeRef or cls is RelationshipRef or cls is PathRef:

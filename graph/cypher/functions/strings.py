@@ -3,30 +3,47 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from graph.cypher.arithmetic import STRING_CHARS_MAX
+from graph.cypher.evaluation import Context
 from graph.cypher.functions.definition import (
     Family,
+    VectorImplementation,
     argument_error,
     expect_int,
     expect_list,
     expect_string,
     wrong_type,
 )
+from graph.cypher.references import tighten
 from graph.errors import LimitError
+from graph.vector import Kind, Vector
 
 __all__ = ["FAMILY"]
 
 FAMILY = Family()
 
 
-@FAMILY.add("toLower lower", 1)
+def _each(convert: Callable[[str], Any]) -> VectorImplementation:
+    """A function of one string over a STRING vector, without a call of ours for each row."""
+
+    def vector(context: Context, arguments: Sequence[Vector], length: int) -> Vector | None:
+        column = arguments[0]
+        if column.kind is not Kind.STRING or len(column) != length or len(arguments) != 1:
+            return None
+        return tighten([None if v is None else convert(v) for v in column.data.tolist()])
+
+    return vector
+
+
+@FAMILY.add("toLower lower", 1, vector=_each(str.lower))
 def to_lower(value: Any) -> str:
     return expect_string("toLower", value).lower()
 
 
-@FAMILY.add("toUpper upper", 1)
+@FAMILY.add("toUpper upper", 1, vector=_each(str.upper))
 def to_upper(value: Any) -> str:
     return expect_string("toUpper", value).upper()
 
@@ -35,7 +52,7 @@ def _characters(name: str, characters: Any) -> str | None:
     return None if characters is None else expect_string(name, characters)
 
 
-@FAMILY.add("trim", 1)
+@FAMILY.add("trim", 1, vector=_each(str.strip))
 def trim(value: Any) -> str:
     return expect_string("trim", value).strip()
 
@@ -115,7 +132,7 @@ def right(value: Any, length: Any) -> str:
     return text[max(0, len(text) - _not_negative("right", "length", length)) :]
 
 
-@FAMILY.add("char_length character_length", 1)
+@FAMILY.add("char_length character_length", 1, vector=_each(len))
 def char_length(value: Any) -> int:
     return len(expect_string("char_length", value))
 

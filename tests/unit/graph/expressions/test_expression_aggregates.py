@@ -203,7 +203,7 @@ def grouped(draw):
 
 @pytest.mark.parametrize("name", ["count", "sum", "min", "max", "collect"])
 @given(grouped(), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_as_the_naive_way(name, chunks, distinct):
     rows = [row for chunk in chunks for row in chunk]
     found = run(name, chunks, distinct)

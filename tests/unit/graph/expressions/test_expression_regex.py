@@ -84,7 +84,7 @@ patterns = st.recursive(atoms, compounds, max_leaves=8)
 
 
 @given(patterns, st.text("abc \n", max_size=7))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_the_automaton_agrees_with_re(pattern, text):
     expected = re.fullmatch(pattern.replace("$", r"\Z"), text, re.ASCII) is not None
     compiled = Pattern(pattern)

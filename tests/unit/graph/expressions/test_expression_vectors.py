@@ -62,21 +62,21 @@ def agree(text, scalar, a, b):
 
 @pytest.mark.parametrize("operator", [*SCALAR_COMPARISONS])
 @given(columns())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_comparisons(operator, pair):
     agree(f"a {operator} b", SCALAR_COMPARISONS[operator], *pair)
 
 
 @pytest.mark.parametrize("operator", [*SCALAR_OPERATORS])
 @given(columns(kinds=("int", "small", "float", "mixed")))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_arithmetic(operator, pair):
     agree(f"a {operator} b", SCALAR_OPERATORS[operator], *pair)
 
 
 @pytest.mark.parametrize("operator", [*SCALAR_OPERATORS, *SCALAR_COMPARISONS])
 @given(columns(count=1, kinds=("int", "float", "string")), integers | floats | st.none())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_constants_on_either_side(operator, pair, constant):
     scalar = {**SCALAR_OPERATORS, **SCALAR_COMPARISONS}[operator]
     (a,) = pair
@@ -105,7 +105,7 @@ def exclusion(a, b):
     ("operator", "scalar"), [("AND", conjunction), ("OR", disjunction), ("XOR", exclusion)]
 )
 @given(columns(kinds=("bool",)))
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_logic(operator, scalar, pair):
     agree(f"a {operator} b", scalar, *pair)
     agree(f"NOT (a {operator} b)", lambda a, b: exclusion(scalar(a, b), True), *pair)
@@ -119,7 +119,7 @@ def membership(value, items):
 
 
 @given(columns(count=1), st.lists(element_kinds["mixed"] | st.none(), max_size=6))
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_membership_in_a_constant_list(pair, items):
     (a,) = pair
     naive = [membership(value, items) for value in a]
@@ -143,7 +143,7 @@ TEXTS = [
 
 @pytest.mark.parametrize("text", TEXTS)
 @given(columns(kinds=("small", "float")))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_chunk_gives_what_its_rows_give(text, pair):
     a, b = pair
     whole = outcome(lambda: evaluate(text, {"a": column(a), "b": column(b)}))
