@@ -159,6 +159,7 @@ class _SinglePlanner:
             clause.where,
             self.scope,
             writes=self.writes,
+            imported=self.imported,
         )
         # Variables from around a subquery stay in scope whatever WITH projects.
         dropped = tuple(sorted(set(self.imported) - set(self.scope)))
@@ -168,7 +169,13 @@ class _SinglePlanner:
 
     def _return(self, clause: Return) -> None:
         self.tree, self.scope = plan_projection(
-            self.context, self.tree, clause.projection, None, self.scope, writes=self.writes
+            self.context,
+            self.tree,
+            clause.projection,
+            None,
+            self.scope,
+            writes=self.writes,
+            imported=self.imported,
         )
         self.fields = tuple(self.scope)
 

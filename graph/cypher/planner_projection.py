@@ -20,6 +20,7 @@ from graph.cypher.plan import (
     Limit,
     Plan,
     Project,
+    Recall,
     Sort,
 )
 from graph.cypher.planner_context import (
@@ -79,8 +80,13 @@ def plan_projection(
     scope: Scope,
     *,
     writes: bool,
+    imported: Scope,
 ) -> tuple[Plan, Scope]:
-    """The plan of WITH or RETURN on top of ``plan``; ``writes``: a write clause came before."""
+    """The plan of WITH or RETURN on top of ``plan``.
+
+    ``writes``: a write clause came before. ``imported``: variables from around a subquery, which
+    ORDER BY and WHERE see whatever is projected.
+    """
     items = _items(projection, scope)
     names = [name for name, _ in items]
     order = [
@@ -103,6 +109,7 @@ def plan_projection(
         rows = max(clause.plan.rows * 0.5, 1.0)
         clause.plan = Distinct(clause.plan, tuple(names), rows=rows)
         visible = set(names)
+    visible |= _recall(clause, visible, imported)
     _sort(clause, visible)
     _limit(clause, projection, writes=writes)
     _where(clause)
@@ -235,6 +242,17 @@ def _renamed(plan: Plan, outputs: Items) -> Plan:
 
 
 # --------------------------------------------------------------------------- what follows
+
+
+def _recall(clause: _Clause, visible: set[str], imported: Scope) -> set[str]:
+    """Bring back variables from around a subquery that ORDER BY or WHERE ask for."""
+    needed: set[str] = set()
+    for expression in [e for e, _ in clause.order] + [clause.where]:
+        needed |= free_variables(expression)
+    names = (needed & set(imported)) - visible
+    if names:
+        clause.plan = Recall(clause.plan, tuple(sorted(names)), rows=clause.plan.rows)
+    return names
 
 
 def _sort(clause: _Clause, visible: set[str]) -> None:
