@@ -34,6 +34,7 @@ __all__ = [
 
 VERSION = 1
 FRAGMENT_BYTES = 256 * 1024
+CLUSTER_ID_DIGITS = 32
 
 _KIND_TRANSACTIONS = 1
 _KIND_CLUSTER = 2
@@ -85,7 +86,7 @@ def decode(payload: bytes) -> Transactions | ClusterNamed:
                 "upgrade this server"
             )
         if kind == _KIND_CLUSTER:
-            return ClusterNamed(payload[_HEAD.size :].decode("ascii"))
+            return _decode_cluster(payload)
         if kind == _KIND_TRANSACTIONS:
             return _decode_transactions(payload)
     except (struct.error, UnicodeDecodeError) as error:
@@ -100,6 +101,13 @@ def split(payload: bytes) -> tuple[tuple[EntryKind, bytes], ...]:
     pieces = [payload[i : i + FRAGMENT_BYTES] for i in range(0, len(payload), FRAGMENT_BYTES)]
     fragments = tuple((EntryKind.FRAGMENT, piece) for piece in pieces[:-1])
     return (*fragments, (EntryKind.COMMAND, pieces[-1]))
+
+
+def _decode_cluster(payload: bytes) -> ClusterNamed:
+    cluster_id = payload[_HEAD.size :].decode("ascii")
+    if len(cluster_id) != CLUSTER_ID_DIGITS or not set(cluster_id) <= set("0123456789abcdef"):
+        raise CorruptionError("a log entry is damaged: it names no cluster")
+    return ClusterNamed(cluster_id)
 
 
 def _decode_transactions(payload: bytes) -> Transactions:

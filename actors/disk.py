@@ -86,7 +86,10 @@ class _File:
         return self._size
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        try:
+            os.close(self._descriptor)
+        except OSError as error:
+            raise DiskFailure(f"close failed: {error}") from error
 
 
 class FileDisk:
@@ -101,7 +104,10 @@ class FileDisk:
     def make_directory(self, path: str) -> None:
         target = self._path(path)
         if not target.is_dir():
-            target.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            try:
+                target.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+            except OSError as error:
+                raise DiskFailure(f"cannot make the directory {target}: {error}") from error
             self._sync_directory(target.parent)
 
     def names(self, directory: str) -> list[str]:
@@ -154,7 +160,7 @@ class FileDisk:
 
     def replace(self, path: str, data: bytes) -> None:
         temporary = path + ".tmp"
-        self._path(temporary).unlink(missing_ok=True)
+        self.remove(temporary)
         file = self.append(temporary)
         try:
             file.write(data)

@@ -113,26 +113,23 @@ class Dispatcher:
             case Op.RAFT_INFO | Op.STORAGE_INFO:
                 replies.append((item, self._inform(request)))
 
-    def _write(
-        self, item: Item, writes: list[Item], replies: list[tuple[Item, Reply]]
-    ) -> None:
+    def _write(self, item: Item, writes: list[Item], replies: list[tuple[Item, Reply]]) -> None:
         if self._waiting_writes() + len(writes) >= limits.WAITING_WRITES_MAX:
             replies.append((item, Reply(item.request.id, Status.OVERLOADED)))
         else:
             writes.append(item)
 
-    def _commit(
-        self, item: Item, writes: list[Item], replies: list[tuple[Item, Reply]]
-    ) -> None:
+    def _commit(self, item: Item, writes: list[Item], replies: list[tuple[Item, Reply]]) -> None:
         """A transaction that has written nothing has nothing to replicate."""
         request = item.request
         opened = self._service.sessions.transaction(item.gateway, request.tx)
-        if opened is not None and not opened.cancelled:
-            if opened.read_only or opened.transaction.write_set.empty:
-                self._service.sessions.remove_transaction(item.gateway, request.tx)
-                replies.append((item, Reply(request.id, Status.DONE, opened.index)))
-                return
-        writes.append(item)
+        if opened is None or opened.cancelled:
+            writes.append(item)  # refused there
+        elif opened.read_only or opened.transaction.write_set.empty:
+            self._service.sessions.remove_transaction(item.gateway, request.tx)
+            replies.append((item, Reply(request.id, Status.DONE, opened.index)))
+        else:
+            writes.append(item)
 
     def _later(self, item: Item, run: Callable[[Item], Reply]) -> None:
         self._run_reads(lambda: self._service.reply(item, run(item)))

@@ -7,7 +7,7 @@
     │   ├── NotLeader                the server asked does not lead, or no longer in that term
     │   └── Overloaded               a queue is full
     ├── OutcomeUnknown               the write may or may not have been executed; never retryable
-    ├── DirectoryRefused             wrong, foreign, locked or damaged data directory; nothing was changed
+    ├── DirectoryRefused             wrong, foreign, locked or damaged data directory; untouched
     └── DiskFailure                  a write or sync failed; the process must end
 """
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -26,6 +27,8 @@ FORMAT_VERSION = 1
 _IDENTITY = "identity.json"
 _LOCK = "lock"
 _PID = "server.pid"
+# What may be left of a start that did not get as far as the identity.
+_PASSING = (_LOCK, _PID, _IDENTITY + ".tmp", "log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,13 @@ class DataDirectory:
         if not path.exists():
             return None
         if not path.is_dir():
-            raise DirectoryRefused(f"{path} is not a directory. Name another --durability_directory.")
-        names = {n for n in os.listdir(path) if n not in (_LOCK, _PID, _IDENTITY + ".tmp", "log")}
+            raise DirectoryRefused(
+                f"{path} is not a directory. Name another --durability_directory."
+            )
+        try:
+            names = set(os.listdir(path)).difference(_PASSING)
+        except OSError as error:
+            raise _unusable(path, error) from error
         if not names:
             return None
         if _IDENTITY not in names:
@@ -75,7 +83,11 @@ class DataDirectory:
         Raises:
             DirectoryRefused: in use by a running server, another server's, or none of ours.
         """
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        DataDirectory.inspect(path, server_id)  # a foreign directory is not even given a lock file
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unusable(path, error) from error
         lock = _take_lock(path)
         try:
             found = DataDirectory.inspect(path, server_id)
@@ -114,8 +126,18 @@ class DataDirectory:
         self.disk.replace(_IDENTITY, text.encode())
 
 
+def _unusable(path: Path, error: OSError) -> DirectoryRefused:
+    return DirectoryRefused(
+        f"{path} cannot be used: {error.strerror}. Make it readable and writable for this user, or "
+        "name another --durability_directory."
+    )
+
+
 def _take_lock(path: Path) -> int:
-    lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise _unusable(path, error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -130,20 +152,35 @@ def _take_lock(path: Path) -> int:
 def _checked(path: Path, server_id: int) -> Identity:
     file = path / _IDENTITY
     try:
-        identity = Identity(**json.loads(file.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        fields = json.loads(file.read_text("utf-8"))
+        if fields["format"] != FORMAT_VERSION:
+            raise DirectoryRefused(
+                f"{file} has format {fields['format']}; this version reads format "
+                f"{FORMAT_VERSION}. Start the version that wrote it."
+            )
+        identity = Identity(**fields)
+        _check_fields(identity)
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise DirectoryRefused(
             f"{file} cannot be read ({error}). The directory is damaged: move it aside and start "
             "this server with an empty one."
         ) from error
-    if identity.format != FORMAT_VERSION:
-        raise DirectoryRefused(
-            f"{file} has format {identity.format}; this version reads format {FORMAT_VERSION}. "
-            "Start the version that wrote it."
-        )
     if identity.server_id != server_id:
         raise DirectoryRefused(
             f"{path} belongs to server {identity.server_id}, not to server {server_id}. Start it "
             f"with --server_id {identity.server_id} or name another --durability_directory."
         )
     return identity
+
+
+def _check_fields(identity: Identity) -> None:
+    """Raises ``ValueError`` where a field is not what ``Identity`` says."""
+    for name in ("server_id", "incarnation"):
+        value = getattr(identity, name)
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{name} is {value!r}")
+    cluster_id = identity.cluster_id
+    if cluster_id != "" and not (
+        isinstance(cluster_id, str) and re.fullmatch("[0-9a-f]{32}", cluster_id)
+    ):
+        raise ValueError(f"cluster_id is {cluster_id!r}")

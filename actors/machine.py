@@ -111,9 +111,9 @@ class StateMachine:
 
     def proposal_refused(self, token: int, reason: RefusalReason) -> None:
         """Everything executed from that batch on was not appended, and never will be."""
+        if not any(s.version == token for s in self.replica.pending):
+            return  # dropped before: what is pending now was built without it
         refused = [s for s in self.replica.pending if s.version >= token]
-        if not refused:
-            return
         self._generation += 1
         self.replica.take_back(token)
         status = Status.OVERLOADED if reason is RefusalReason.OVERLOADED else Status.NOT_LEADER

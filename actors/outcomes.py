@@ -6,22 +6,27 @@ loss of a leader the gateway asks the next one: an id that is not here when that
 committed an entry of its own term was not committed and never will be (Raft dissertation, 6.3).
 
 Bounded in both directions, by rules that depend on the log alone, so all servers forget alike.
+What was forgotten is never called "not committed": of it nothing is known any more.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from itertools import chain
 
 from actors.commands import TransactionId
 
-__all__ = ["IDS_PER_GATEWAY_MAX", "GATEWAYS_MAX", "OutcomeTable"]
+__all__ = ["GATEWAYS_MAX", "IDS_MAX", "IDS_PER_GATEWAY_MAX", "OutcomeTable"]
 
 # Lives of gateways remembered; the one heard of least recently is forgotten first.
 GATEWAYS_MAX = 1024
 # Unacknowledged ids kept for one gateway: ten seconds of writing at 6,000 a second.
 IDS_PER_GATEWAY_MAX = 65_536
+# Of all gateways together; beyond it those of the one heard of least recently are forgotten.
+IDS_MAX = 1_048_576
 
+_HEAD = struct.Struct("<?I")
 _GATEWAY = struct.Struct("<QQQI")
 _ID = struct.Struct("<QQ")
 
@@ -38,15 +43,18 @@ class OutcomeTable:
 
     def __init__(self) -> None:
         self._gateways: dict[int, _Gateway] = {}
+        self._ids = 0  # of all gateways
+        self._forgot_gateways = False
 
     def record(self, transaction: TransactionId, index: int) -> None:
         gateway = self._gateways.get(transaction.gateway)
         if gateway is None:
-            gateway = self._gateways[transaction.gateway] = _Gateway()
+            gateway = self._gateways[transaction.gateway] = _Gateway(heard_at=index)
             if len(self._gateways) > GATEWAYS_MAX:
-                del self._gateways[min(self._gateways, key=self._age)]
+                self._forget_gateway()
         gateway.heard_at = index
         committed = gateway.committed
+        before = len(committed)
         committed[transaction.id] = index
         gateway.floor = max(gateway.floor, transaction.acknowledged)
         while committed:
@@ -55,39 +63,54 @@ class OutcomeTable:
                 break
             del committed[oldest]
             gateway.floor = max(gateway.floor, oldest + 1)
+        self._ids += len(committed) - before
+        while self._ids > IDS_MAX:
+            self._forget_ids()
 
-    def find(self, gateway_id: int, transaction_id: int) -> int | None | bool:
+    def find(self, gateway_id: int, transaction_id: int) -> int | bool | None:
         """Log index if committed; ``None`` if not; ``False`` if it is too long ago to tell."""
         gateway = self._gateways.get(gateway_id)
         if gateway is None:
-            return None
+            return False if self._forgot_gateways else None
         if transaction_id < gateway.floor:
             return False
         return gateway.committed.get(transaction_id)
 
     def encode(self) -> bytes:
-        parts = [struct.pack("<I", len(self._gateways))]
+        parts = [_HEAD.pack(self._forgot_gateways, len(self._gateways))]
         for identity, gateway in self._gateways.items():
-            parts.append(
-                _GATEWAY.pack(identity, gateway.floor, gateway.heard_at, len(gateway.committed))
-            )
-            parts += [_ID.pack(*pair) for pair in gateway.committed.items()]
+            committed = gateway.committed
+            parts.append(_GATEWAY.pack(identity, gateway.floor, gateway.heard_at, len(committed)))
+            numbers = chain.from_iterable(committed.items())
+            parts.append(struct.pack(f"<{2 * len(committed)}Q", *numbers))
         return b"".join(parts)
 
     @staticmethod
     def decode(data: bytes) -> OutcomeTable:
         table = OutcomeTable()
-        (count,) = struct.unpack_from("<I", data)
-        offset = 4
+        table._forgot_gateways, count = _HEAD.unpack_from(data)
+        offset = _HEAD.size
         for _ in range(count):
             identity, floor, heard_at, ids = _GATEWAY.unpack_from(data, offset)
             offset += _GATEWAY.size
-            gateway = table._gateways[identity] = _Gateway(floor, heard_at)
-            for _ in range(ids):
-                transaction_id, index = _ID.unpack_from(data, offset)
-                gateway.committed[transaction_id] = index
-                offset += _ID.size
+            end = offset + ids * _ID.size
+            pairs = _ID.iter_unpack(data[offset:end])
+            table._gateways[identity] = _Gateway(floor, heard_at, dict(pairs))
+            table._ids += ids
+            offset = end
         return table
+
+    def _forget_gateway(self) -> None:
+        gone = self._gateways.pop(min(self._gateways, key=self._age))
+        self._ids -= len(gone.committed)
+        self._forgot_gateways = True
+
+    def _forget_ids(self) -> None:
+        oldest = min((i for i, g in self._gateways.items() if g.committed), key=self._age)
+        gateway = self._gateways[oldest]
+        gateway.floor = max(gateway.floor, max(gateway.committed) + 1)
+        self._ids -= len(gateway.committed)
+        gateway.committed.clear()
 
     def _age(self, identity: int) -> tuple[int, int]:
         return self._gateways[identity].heard_at, identity

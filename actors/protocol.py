@@ -22,6 +22,7 @@ from bolt.versions import Dialect
 
 __all__ = [
     "DIALECTS",
+    "MESSAGE_BYTES_MAX",
     "Op",
     "Reply",
     "Request",
@@ -112,6 +113,8 @@ _REPLY = struct.Struct("<QBQIIII")
 # One message between actors; a batch larger than this is sent in several.
 MESSAGE_BYTES_MAX = 8 * 2**20
 
+_CUT_SHORT = "a message is shorter than the lengths in it say"
+
 
 def encode_requests(requests: Iterable[Request]) -> bytes:
     parts: list[bytes] = []
@@ -141,6 +144,14 @@ def encode_requests(requests: Iterable[Request]) -> bytes:
 
 
 def decode_requests(data: bytes) -> list[Request]:
+    """Raises ``ValueError`` for a message that is cut short or names no operation of ours."""
+    try:
+        return _decode_requests(data)
+    except struct.error as error:
+        raise ValueError(f"a message of requests is damaged: {error}") from error
+
+
+def _decode_requests(data: bytes) -> list[Request]:
     requests: list[Request] = []
     offset = 0
     while offset < len(data):
@@ -166,6 +177,8 @@ def decode_requests(data: bytes) -> list[Request]:
         offset += query_bytes
         parameters = data[offset : offset + parameter_bytes]
         offset += parameter_bytes
+        if offset > len(data):
+            raise ValueError(_CUT_SHORT)
         requests.append(
             Request(
                 identity,
@@ -197,6 +210,14 @@ def encode_replies(replies: Iterable[Reply]) -> bytes:
 
 
 def decode_replies(data: bytes) -> list[Reply]:
+    """Raises ``ValueError`` for a message that is cut short or names no status of ours."""
+    try:
+        return _decode_replies(data)
+    except struct.error as error:
+        raise ValueError(f"a message of replies is damaged: {error}") from error
+
+
+def _decode_replies(data: bytes) -> list[Reply]:
     replies: list[Reply] = []
     offset = 0
     while offset < len(data):
@@ -205,6 +226,8 @@ def decode_replies(data: bytes) -> list[Reply]:
         middle = offset + head
         end = middle + body
         last = end + tail
+        if last > len(data):
+            raise ValueError(_CUT_SHORT)
         replies.append(
             Reply(
                 identity,

@@ -78,8 +78,8 @@ class Replica:
         if entry.kind is EntryKind.NOOP:
             self._fragments.clear()  # what a lost leader left unfinished
         elif entry.kind is EntryKind.FRAGMENT:
-            if not ours:
-                self._fragments.append(entry.data)
+            # Kept even if ours: leadership may be lost before the command is complete.
+            self._fragments.append(entry.data)
         elif ours:
             return self._complete(entry)
         else:
@@ -89,6 +89,7 @@ class Replica:
         return None
 
     def _complete(self, entry: Entry) -> Speculation:
+        self._fragments.clear()
         speculation = self.pending.popleft()
         self._view = speculation.view
         self.view_version = speculation.version

@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from actors import limits
 from actors.errors import NotLeader, OutcomeUnknown, Overloaded
-from actors.protocol import Op, Reply, Request, Status, encode_requests
+from actors.protocol import MESSAGE_BYTES_MAX, Op, Reply, Request, Status, encode_requests
 from actors.transport import Introduction
 
 __all__ = ["Router", "ServerLost"]
@@ -42,6 +42,7 @@ NO_LEADER = (
     "No server leads the cluster at the moment: a majority of its servers is needed. Nothing was "
     "done; try again."
 )
+OVERLOADED = "The server has too many writes waiting. Nothing was done; try again."
 UNKNOWN = (
     "The outcome of this write is unknown: the server it was sent to was lost, and no other one "
     "could say in time whether it was committed. Look before you run it again."
@@ -81,6 +82,8 @@ class Router:
         self.home = home
         self.leader = 0
         self.term = 0
+        self._term_leader = 0  # who was ever heard to lead in ``term``
+        self._vacant_term = 0  # the newest whose leader stepped down: nobody leads in it any more
         self.gateways: dict[int, Introduction] = {}  # by server id
         self._send = send
         self._timeout = replication_timeout_s
@@ -97,6 +100,8 @@ class Router:
         known = self._servers.get(newcomer.server_id)
         if newcomer.kind == "gateway":
             before = self.gateways.get(newcomer.server_id)
+            if before is not None and before.incarnation > newcomer.incarnation:
+                return False
             self.gateways[newcomer.server_id] = newcomer
             return before is None or before.key != newcomer.key
         if known is not None and known.introduction.incarnation >= newcomer.incarnation:
@@ -123,25 +128,28 @@ class Router:
 
     def announced(self, server_id: int, term: int, leader: int) -> None:
         """A server says who leads; a later term wins."""
-        if term < self.term or (term == self.term and not leader):
-            if term == self.term and self.leader == server_id:
-                self._stepped_down(server_id, term)
+        if term < self.term or term <= self._vacant_term:
             return
-        self._set_leader(term, leader)
+        if leader or term > self.term:
+            self._set_leader(term, leader)
+        elif self._term_leader == server_id:
+            self._stepped_down(server_id, term)
 
     def _set_leader(self, term: int, leader: int) -> None:
-        newer = term > self.term
+        news = (term, leader) != (self.term, self.leader)
+        if leader or term > self.term:
+            self._term_leader = leader
         self.term, self.leader = term, leader
-        if leader:
+        if leader and news:
             self._leader_changed.set()
             self._leader_changed = asyncio.Event()
-        if newer and leader:
             doomed = [i for i, w in self._waiting.items() if 0 < w.term < term]
             if doomed:
                 asyncio.get_running_loop().call_later(GRACE_SECONDS, self._lose_all, doomed)
 
     def _stepped_down(self, server_id: int, term: int) -> None:
         """No majority for the moment. What waits there may yet be committed; not for ever."""
+        self._vacant_term = term
         self._set_leader(term, 0)
         late = [w.future for w in self._waiting.values() if w.server == server_id and w.term]
         loop = asyncio.get_running_loop()
@@ -181,6 +189,9 @@ class Router:
                 f"This gateway has {limits.OUTSTANDING_REQUESTS_MAX} requests under way. Nothing "
                 "was done; try again."
             )
+        return self._next_id()
+
+    def _next_id(self) -> int:
         identity = next(self._ids)
         self._open[identity] = None
         return identity
@@ -208,26 +219,28 @@ class Router:
             except TimeoutError:
                 raise OutcomeUnknown(UNKNOWN) from None
             if reply.status is Status.NOT_LEADER:
-                await self._refused(leader, term, reply)
+                await self._refused(leader, term, reply, deadline)
             elif reply.status is Status.OVERLOADED:
-                raise Overloaded(
-                    "The server has too many writes waiting. Nothing was done; try again."
-                )
+                raise Overloaded(OVERLOADED)
             else:
                 return reply
 
     async def commit(self, request: Request, server_id: int, term: int) -> Reply:
         """COMMIT of a transaction open on ``server_id``, begun while it led in ``term``.
 
-        The reply may say ABSENT or NOT_LEADER: certainly not committed. Raises ``OutcomeUnknown``.
+        The reply may say ABSENT or NOT_LEADER: certainly not committed. Raises ``Overloaded`` (not
+        committed), ``OutcomeUnknown``.
         """
         deadline = self._deadline(request)
         try:
-            return await self._ask(server_id, replace(request, term=term), deadline, term)
+            reply = await self._ask(server_id, replace(request, term=term), deadline, term)
         except ServerLost:
             return await self._resolve(request, deadline, term)
         except TimeoutError:
             raise OutcomeUnknown(UNKNOWN) from None
+        if reply.status is Status.OVERLOADED:
+            raise Overloaded(OVERLOADED)
+        return reply
 
     async def begin(self, request: Request) -> tuple[Reply, int, int]:
         """Open a transaction: (reply, server, term). Retried until it is open: nothing is done."""
@@ -243,7 +256,7 @@ class Router:
                 raise NotLeader(NO_LEADER) from None
             if reply.status is not Status.NOT_LEADER:
                 return reply, server, term
-            await self._refused(server, term, reply)
+            await self._refused(server, term, reply, deadline)
 
     async def read(self, request: Request) -> tuple[Reply, int]:
         """A query in read mode: (reply, server that holds its cursor)."""
@@ -258,6 +271,7 @@ class Router:
                 raise NotLeader(NO_LEADER) from None
             if reply.status is not Status.NOT_LEADER:
                 return reply, server
+            await self._pause(deadline)
 
     async def tell(self, request: Request, server_id: int, timeout: float | None = None) -> Reply:
         """A request that only ``server_id`` can answer. Raises ``ServerLost``, ``TimeoutError``."""
@@ -277,13 +291,14 @@ class Router:
         """Was a write of term ``after`` committed, whose server was lost?
 
         Only a leader of a later term can tell for ever: one of the same term may have the request
-        still in its queue.
+        still in its queue. The question is beyond the bound of ``new_id``: to refuse it would be to
+        say "not done" of what may be.
         """
         while True:
             try:
                 leader, term = await self._wait_for_leader(deadline, after)
                 asked = Request(
-                    self.new_id(),
+                    self._next_id(),
                     Op.OUTCOME,
                     dialect=request.dialect,
                     cursor=request.id,
@@ -294,22 +309,23 @@ class Router:
                     reply = await self._ask(leader, asked, deadline, term)
                 finally:
                     self.finish(asked.id)
+                if reply.status is Status.NOT_LEADER:
+                    await self._refused(leader, term, reply, deadline)
+                    continue
             except ServerLost:
                 continue
             except (TimeoutError, NotLeader):
                 raise OutcomeUnknown(UNKNOWN) from None
-            if reply.status is Status.NOT_LEADER:
-                await self._refused(leader, term, reply)
-            elif reply.status is Status.FORGOTTEN:
+            if reply.status is Status.FORGOTTEN:
                 raise OutcomeUnknown(UNKNOWN)
-            else:
-                return reply
+            return reply
 
     async def _reader(self, request: Request, deadline: float) -> tuple[int, int]:
         if not request.read:
             return await self._wait_for_leader(deadline)
+        patience = min(deadline, asyncio.get_running_loop().time() + self._timeout)
         while not self._servers:
-            await self._pause(deadline)
+            await self._pause(patience)
         if self.alive(self.home):
             return self.home, 0
         others = self.servers()
@@ -332,15 +348,20 @@ class Router:
                 continue
         return self.leader, self.term
 
-    async def _refused(self, server: int, term: int, reply: Reply) -> None:
-        """The server says that it does not lead: believe it, unless there is news meanwhile."""
+    async def _refused(self, server: int, term: int, reply: Reply, deadline: float) -> None:
+        """The server says that it does not lead: believe it, unless there is news meanwhile.
+
+        Raises ``NotLeader`` at the deadline.
+        """
         if reply.index > self.term:
             self._set_leader(reply.index, 0)
         elif self.leader == server and self.term == term:
             self.leader = 0
+        if asyncio.get_running_loop().time() >= deadline:
+            raise NotLeader(NO_LEADER)
         await asyncio.sleep(RETRY_SECONDS)
-        if not self.leader and self.term == term:
-            self.leader = server  # no news: it may have been about to lead
+        if not self.leader and self.term == term > self._vacant_term:
+            self._set_leader(term, server)  # no news: it may have been about to lead
 
     async def _pause(self, deadline: float) -> None:
         if asyncio.get_running_loop().time() > deadline:
@@ -380,8 +401,7 @@ class Router:
         server.flushing = False
         server.sent_at = asyncio.get_running_loop().time()
         batch, server.outbox = server.outbox, []
-        for start in range(0, len(batch), limits.BATCH_REQUESTS_MAX):
-            piece = batch[start : start + limits.BATCH_REQUESTS_MAX]
+        for piece in _messages(batch):
             try:
                 self._send(server.introduction, encode_requests(piece))
             except Exception:
@@ -398,6 +418,22 @@ class Router:
     def _deadline(self, request: Request) -> float:
         seconds = min(request.timeout_ms / 1000 or limits.QUERY_SECONDS_MAX, 3600.0)
         return asyncio.get_running_loop().time() + seconds + self._timeout
+
+
+def _messages(batch: list[Request]) -> Iterator[list[Request]]:
+    """The batch in pieces that are not too large for one message; a larger request goes alone."""
+    piece: list[Request] = []
+    size = 0
+    for request in batch:
+        request_bytes = len(request.query) + len(request.parameters)
+        full = len(piece) == limits.BATCH_REQUESTS_MAX or size + request_bytes > MESSAGE_BYTES_MAX
+        if piece and full:
+            yield piece
+            piece, size = [], 0
+        piece.append(request)
+        size += request_bytes
+    if piece:
+        yield piece
 
 
 def _expire(future: asyncio.Future[Reply]) -> None:

@@ -64,7 +64,8 @@ class FromPeer:
 class Proposal:
     """A batch of writes executed on the head in ``term``.
 
-    Batches of one ``generation`` build on one another: when one is refused, so are all later ones.
+    Batches of one ``generation`` build on one another: when one is refused, so are all later ones,
+    and the machine, which is told of the first one alone, begins a new generation.
     """
 
     token: int
@@ -191,18 +192,16 @@ class RaftServer:
         self.core.step(message)
 
     def _propose(self, proposal: Proposal) -> None:
-        leads = self.core.role is Role.LEADER and self.core.term == proposal.term
-        if not leads or proposal.generation == self._refused_generation:
-            self._refuse(proposal.token, proposal.generation, RefusalReason.NOT_LEADER)
+        if proposal.generation == self._refused_generation:
+            return  # the refusal that was told takes back everything behind it
+        if self.core.role is not Role.LEADER or self.core.term != proposal.term:
+            self._refused_generation = proposal.generation
+            self._machine.proposal_refused(proposal.token, RefusalReason.NOT_LEADER)
             return
         before = self.core.last_index
         self.core.step(Propose(proposal.token, proposal.payloads))
         if self.core.last_index == before:  # refused; so must be all that was built on it
             self._refused_generation = proposal.generation
-
-    def _refuse(self, token: int, generation: int, reason: RefusalReason) -> None:
-        self._refused_generation = generation
-        self._machine.proposal_refused(token, reason)
 
     def _persisted(self, event: Persisted) -> None:
         self._writes_under_way -= 1

@@ -227,7 +227,7 @@ class Sessions:
         with self._lock:
             opened = self._transactions.pop((gateway, identity), None)
             if opened is not None:
-                self._drop_cursors(lambda _, cursor: cursor.transaction is opened)
+                self._drop_cursors(_belongs_to(opened))
             return opened
 
     def oldest_write_version(self) -> int | None:
@@ -269,9 +269,13 @@ class Sessions:
             if doomed(opened):
                 opened.cancelled = True
                 del self._transactions[key]
-                self._drop_cursors(lambda _, cursor, gone=opened: cursor.transaction is gone)
+                self._drop_cursors(_belongs_to(opened))
 
     def _drop_cursors(self, doomed: Callable[[Owner, Cursor], bool]) -> None:
         for key, (owner, cursor) in list(self._cursors.items()):
             if doomed(owner, cursor):
                 del self._cursors[key]
+
+
+def _belongs_to(opened: OpenTransaction) -> Callable[[Owner, Cursor], bool]:
+    return lambda _, cursor: cursor.transaction is opened

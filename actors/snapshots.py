@@ -24,11 +24,15 @@ from actors.errors import DirectoryRefused, DiskFailure
 
 __all__ = ["SnapshotMeta", "SnapshotStore"]
 
+FORMAT_VERSION = 1
+
 _MAGIC = b"RFTSNAP1"
 _LENGTH = struct.Struct("<I")
 _SECTION = struct.Struct("<II")
 # A piece of the stream in the file; also what is held in memory while reading.
 SECTION_BYTES_MAX = 16 * 2**20
+# The head: nearly all of it is the outcome table, 32 digits for each of at most outcomes.IDS_MAX.
+META_BYTES_MAX = 64 * 2**20
 _INCOMING = "incoming.part"
 
 
@@ -40,7 +44,7 @@ class SnapshotMeta:
     term: int
     cluster_id: str
     outcomes: str  # actors.outcomes.OutcomeTable, hexadecimal
-    format: int = 1
+    format: int = FORMAT_VERSION
 
 
 class SnapshotStore:
@@ -147,16 +151,16 @@ class SnapshotStore:
         if not head.startswith(_MAGIC) or len(head) < len(_MAGIC) + 2 * _LENGTH.size:
             raise _damaged(path, "it does not begin as a snapshot")
         length, crc = _SECTION.unpack_from(head, len(_MAGIC))
-        text = self._disk.read(path, len(head), min(length, SECTION_BYTES_MAX))
+        text = self._disk.read(path, len(head), min(length, META_BYTES_MAX))
         if len(text) < length or zlib.crc32(text) != crc:
             raise _damaged(path, "its head does not check")
-        meta = SnapshotMeta(**json.loads(text))
-        if meta.format != 1:
+        fields = json.loads(text)
+        if fields["format"] != FORMAT_VERSION:
             raise DirectoryRefused(
-                f"{path} has format {meta.format}, this version reads format 1. Start the version "
-                "that wrote it."
+                f"{path} has format {fields['format']}, this version reads format "
+                f"{FORMAT_VERSION}. Start the version that wrote it."
             )
-        return meta, len(head) + length
+        return SnapshotMeta(**fields), len(head) + length
 
     def _sections(self, name: str, offset: int) -> Iterator[bytes]:
         path = self._path(name)
@@ -170,6 +174,8 @@ class SnapshotStore:
             if length == 0:
                 if crc != total:
                     raise _damaged(path, "its checksum does not match")
+                if self._disk.size(path) != offset:
+                    raise _damaged(path, "it goes on after its end")
                 return
             data = self._disk.read(path, offset, min(length, SECTION_BYTES_MAX))
             offset += length
@@ -181,6 +187,7 @@ class SnapshotStore:
 
 def _file_pieces(meta: SnapshotMeta, stream: Iterable[bytes]) -> Iterator[bytes]:
     text = json.dumps(asdict(meta)).encode()
+    assert len(text) <= META_BYTES_MAX
     yield _MAGIC + _SECTION.pack(len(text), zlib.crc32(text)) + text
     total = 0
     for part in stream:

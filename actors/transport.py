@@ -97,9 +97,7 @@ class Transport:
         except RayError:
             log.warning("a reply could not be sent", gateway=known.server_id)
 
-    def announce(
-        self, server_id: int, incarnation: int, term: int, leader: int, role: int
-    ) -> None:
+    def announce(self, server_id: int, incarnation: int, term: int, leader: int, role: int) -> None:
         """Tell all gateways who leads, as far as this server knows."""
         for known in list(self._gateways.values()):
             try:

@@ -13,12 +13,13 @@ a run of records: type u8, length u32, payload.
 Recovery reads the segments in order. A frame that does not check is a *torn tail* only if it is
 the last thing in the last segment: then it was never synced, nobody was told of it, and it is cut
 off. If any whole frame of ours stands behind it the log is damaged, and we refuse to start
-(etcd's rule): the server must then rejoin from its peers, not pretend.
+(etcd's rule): the server must then rejoin from its peers, not pretend. So it is with a frame or a
+segment that is missing: frames are numbered without gaps, and a segment is named after its first.
 
 An entry record with an index that is there already truncates the log from that index on. A reset
 record (after a snapshot came from the leader) empties it. A segment is removed when a later one
 exists and all its entries lie below the compaction point; each segment therefore begins with the
-newest (term, vote).
+newest (term, vote), and one that a crash left empty is given it when the log is opened.
 """
 
 from __future__ import annotations
@@ -92,13 +93,14 @@ class WriteAheadLog:
         recovered = Recovered()
         names = [n for n in self._disk.names(self._directory) if n.endswith(".wal")]
         for position, name in enumerate(names):
+            self._expect_segment(name)
             self._segments.append(_Segment(name))
             self._read_segment(name, recovered, last=position == len(names) - 1)
         self._hard_state = recovered.hard_state
         if not self._segments:
             self._begin_segment()
         else:
-            self._file = self._disk.append(self._path(self._segments[-1].name))
+            self._reopen_segment()
         return recovered
 
     def append(
@@ -168,11 +170,38 @@ class WriteAheadLog:
         name = f"{self._number + 1:016d}.wal"
         self._file = self._disk.append(self._path(name))
         self._segments.append(_Segment(name))
+        self._write_first_frame(self._file)
+
+    def _reopen_segment(self) -> None:
+        self._file = self._disk.append(self._path(self._segments[-1].name))
+        if self._file.size():
+            return
+        if len(self._segments) == 1 and self._number:
+            raise DirectoryRefused(
+                f"the log segment {self._path(self._segments[0].name)} holds nothing that is "
+                f"sound, and frames 1 to {self._number} came before it: the vote of this server is "
+                "lost. Move its directory aside and start it with an empty one: it will be filled "
+                "again by the other servers."
+            )
+        self._write_first_frame(self._file)  # the crash came before its first frame was durable
+
+    def _write_first_frame(self, file: AppendFile) -> None:
         self._crc = 0  # the chain of checksums begins anew, so a segment can be read alone
         self._write_frame(_hard_state_record(self._hard_state))
-        self._file.sync()
+        file.sync()
 
     # ----------------------------------------------------------------- reading
+
+    def _expect_segment(self, name: str) -> None:
+        """A segment is named after its first frame, so a missing one is noticed."""
+        first = int(name[:-4]) if name[:-4].isdecimal() else 0
+        if first < 1 or (self._segments and first != self._number + 1):
+            raise DirectoryRefused(
+                f"the log segment {self._path(name)} does not follow frame {self._number}: a "
+                "segment is missing. Move this server's directory aside and start it with an empty "
+                "one: it will be filled again by the other servers."
+            )
+        self._number = first - 1
 
     def _read_segment(self, name: str, recovered: Recovered, *, last: bool) -> None:
         data = self._disk.read(self._path(name))
@@ -194,24 +223,29 @@ class WriteAheadLog:
         if header is None:
             return None
         length, number, crc = header
+        if number != self._number + 1:  # no torn write leaves a sound header
+            raise DirectoryRefused(
+                f"the log holds frame {number} where frame {self._number + 1} belongs: frames are "
+                "missing. Move this server's directory aside and start it with an empty one."
+            )
         body = data[offset + _HEADER_BYTES : offset + _HEADER_BYTES + length]
         if len(body) < length or zlib.crc32(body, self._crc) != crc:
-            return None
-        if self._number and number != self._number + 1:
             return None
         self._number = number
         self._crc = crc
         return body
 
     def _refuse_unless_torn(self, name: str, data: bytes, offset: int, *, last: bool) -> None:
-        behind = _find_header(data, offset + 1)
-        if last and behind is None:
+        header = _parse_header(data, offset)
+        # What a sound header's body holds is a client's data, and may look like anything.
+        start = offset + 1 if header is None else offset + _HEADER_BYTES + header[0]
+        if last and _find_header(data, start) is None:
             return
         raise DirectoryRefused(
-            f"the log segment {self._path(name)} is damaged at byte {offset}, with sound data behind "
-            "it. This is not the trace of a crash, so starting from it could lose acknowledged "
-            "writes. Move this server's directory aside and start it with an empty one: it will "
-            "be filled again by the other servers."
+            f"the log segment {self._path(name)} is damaged at byte {offset}, with sound data "
+            "behind it. This is not the trace of a crash, so starting from it could lose "
+            "acknowledged writes. Move this server's directory aside and start it with an empty "
+            "one: it will be filled again by the other servers."
         )
 
     def _read_records(self, name: str, body: bytes, recovered: Recovered) -> None:
@@ -219,23 +253,27 @@ class WriteAheadLog:
         while offset < len(body):
             kind, length = _RECORD.unpack_from(body, offset)
             offset += _RECORD.size
-            payload = body[offset : offset + length]
-            offset += length
-            if kind == _TYPE_ENTRY:
-                index, term, entry_kind = _ENTRY.unpack_from(payload)
-                entry = Entry(index, term, EntryKind(entry_kind), payload[_ENTRY.size :])
-                _put(recovered, entry)
-                self._segments[-1].last_index = index
-            elif kind == _TYPE_HARD_STATE:
-                recovered.hard_state = HardState(*_PAIR.unpack(payload))
-            elif kind == _TYPE_RESET:
-                recovered.reset = SnapshotMark(*_PAIR.unpack(payload))
-                recovered.entries.clear()
-            else:
+            try:
+                self._take_record(kind, body[offset : offset + length], recovered)
+            except (struct.error, ValueError) as error:
                 raise DirectoryRefused(
-                    f"{self._path(name)} holds a record of type {kind}, which this version does not "
-                    "know. It was written by a newer version: start that one."
-                )
+                    f"{self._path(name)} holds a record of type {kind} that this version does not "
+                    f"know ({error}). It was written by a newer version: start that one."
+                ) from error
+            offset += length
+
+    def _take_record(self, kind: int, payload: bytes, recovered: Recovered) -> None:
+        if kind == _TYPE_ENTRY:
+            index, term, entry_kind = _ENTRY.unpack_from(payload)
+            _put(recovered, Entry(index, term, EntryKind(entry_kind), payload[_ENTRY.size :]))
+            self._segments[-1].last_index = index
+        elif kind == _TYPE_HARD_STATE:
+            recovered.hard_state = HardState(*_PAIR.unpack(payload))
+        elif kind == _TYPE_RESET:
+            recovered.reset = SnapshotMark(*_PAIR.unpack(payload))
+            recovered.entries.clear()
+        else:
+            raise ValueError("no such type")
 
 
 def _put(recovered: Recovered, entry: Entry) -> None:

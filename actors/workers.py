@@ -157,11 +157,14 @@ class LogThread:
             name = self._snapshots.newest()
             if name is None:
                 return
-            meta = self._snapshots.meta(name)
-            same = (meta.index, meta.term) == (wanted.index, wanted.term)
-            offset = wanted.offset if same else 0
-            data = self._snapshots.chunk(name, offset, wanted.max_bytes)
-            total = self._snapshots.size(name)
+            try:
+                meta = self._snapshots.meta(name)
+                same = (meta.index, meta.term) == (wanted.index, wanted.term)
+                offset = wanted.offset if same else 0
+                data = self._snapshots.chunk(name, offset, wanted.max_bytes)
+                total = self._snapshots.size(name)
+            except FileNotFoundError:
+                return  # a newer one has just taken its place; the peer asks again
             last = offset + len(data) == total
             self._post(
                 SnapshotChunkRead(wanted.peer, meta.index, meta.term, offset, data, last, total)
