@@ -6,6 +6,10 @@ no key since it equals nothing, lists compare element by element, and zoned valu
 they are the same moment in the same zone (``graph.cypher.temporal_values`` knows what that is;
 ``graph.cypher.semantics`` builds ``=`` on the same functions). Indexes and uniqueness constraints
 rest on it.
+
+Never let ``neo4j.time`` compare, hash or print a value with a ``zoneinfo`` zone: it hands itself to
+``ZoneInfo.utcoffset``, which in CPython reads the fields of a native ``datetime`` without looking
+whether it was given one.
 """
 
 from __future__ import annotations

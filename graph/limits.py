@@ -41,7 +41,7 @@ INDEX_PROPERTIES_MAX = 16
 # without holding up the others.
 WRITE_SET_OPERATIONS_MAX = 8 * 1024 * 1024
 WRITE_SET_BYTES_MAX = 1024 * 1024 * 1024
-OPERATION_ROWS_MAX = 64 * 1024 * 1024
+OPERATION_ROWS_MAX = 16 * 1024 * 1024
 
 # What a reader of a snapshot image must be ready to hold at once: 4,096 values of one column.
 SNAPSHOT_SECTION_BYTES_MAX = 16 * 1024 * 1024 * 1024
