@@ -14,7 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from graph.cypher import plan as p
-from graph.cypher.planner_context import PlannerContext, Scope, Statistics, conjuncts
+from graph.cypher.planner_context import (
+    PLAIN,
+    PlannerContext,
+    Scope,
+    Statistics,
+    conjuncts,
+    is_plain,
+)
 from graph.cypher.planner_patterns import plan_pattern
 from graph.cypher.planner_projection import plan_projection
 from graph.cypher.planner_writes import (
@@ -149,7 +156,7 @@ class _SinglePlanner:
         self.tree, source = self.context.lift(self.tree, clause.source, self.scope)
         rows = self.tree.rows * _UNWIND_ROWS
         self.tree = p.Unwind(self.tree, source, clause.variable, rows=rows)
-        self.scope[clause.variable] = None
+        self.scope[clause.variable] = PLAIN if is_plain(clause.source, self.scope) else None
 
     def _with(self, clause: With) -> None:
         self.tree, self.scope = plan_projection(

@@ -28,6 +28,7 @@ from graph.cypher.syntax import (
     PatternComprehension,
     PatternCount,
     PatternPredicate,
+    Property,
     Quantifier,
     Query,
     Reduce,
@@ -37,17 +38,24 @@ from graph.cypher.syntax import (
 from graph.vector import Kind
 
 __all__ = [
+    "PLAIN",
     "PlannerContext",
     "Scope",
     "Statistics",
     "conjuncts",
     "free_variables",
     "has_pattern",
+    "is_plain",
     "rewrite",
 ]
 
-# What a variable holds: NODE, RELATIONSHIP, OBJECT (certainly neither), or None (not known).
+# What a variable holds: NODE, RELATIONSHIP, OBJECT (a path or a list of relationships), PLAIN, or
+# None (not known).
 Scope = dict[str, Kind | None]
+# A value with no node or relationship anywhere in it. The planner needs no finer kinds of these.
+PLAIN = Kind.STRING
+# Functions whose value holds no entity although their argument may be one.
+_PLAIN_FUNCTIONS = frozenset(("id", "elementid", "type", "labels", "keys", "size", "length", "count"))
 
 _PATTERNS = (
     PatternPredicate,
@@ -200,6 +208,22 @@ def conjuncts(predicate: Expression | None) -> list[Expression]:
         else:
             found.append(node)
     return found
+
+
+def is_plain(expression: Any, scope: Scope) -> bool:
+    """Whether a value certainly holds no node or relationship."""
+    if isinstance(expression, Property) and isinstance(expression.subject, Variable):
+        known = scope.get(expression.subject.name)
+        return known is PLAIN or known is Kind.NODE or known is Kind.RELATIONSHIP
+    if isinstance(expression, FunctionCall) and expression.name in _PLAIN_FUNCTIONS:
+        return True
+    if isinstance(expression, Variable):
+        return scope.get(expression.name) is PLAIN
+    if has_pattern(expression):
+        return False
+    if isinstance(expression, (ListComprehension, Quantifier, Reduce)):
+        return all(scope.get(name) is PLAIN for name in free_variables(expression))
+    return all(is_plain(part, scope) for part in _parts(expression))
 
 
 def has_pattern(node: Any) -> bool:

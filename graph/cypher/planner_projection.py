@@ -24,10 +24,12 @@ from graph.cypher.plan import (
     Sort,
 )
 from graph.cypher.planner_context import (
+    PLAIN,
     PlannerContext,
     Scope,
     conjuncts,
     free_variables,
+    is_plain,
     rewrite,
 )
 from graph.cypher.syntax import (
@@ -130,8 +132,10 @@ def _items(projection: Projection, scope: Scope) -> Items:
 def _result_scope(items: Items, scope: Scope) -> Scope:
     result: Scope = {}
     for name, expression in items:
-        known = scope.get(expression.name) if isinstance(expression, Variable) else None
-        result[name] = known
+        if isinstance(expression, Variable):
+            result[name] = scope.get(expression.name)
+        else:
+            result[name] = PLAIN if is_plain(expression, scope) else None
     return result
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from graph.cypher import plan as p
-from graph.cypher.planner_context import PlannerContext, Scope, free_variables
+from graph.cypher.planner_context import PLAIN, PlannerContext, Scope, free_variables
 from graph.cypher.syntax import (
     Create,
     Delete,
@@ -244,7 +244,7 @@ def _fast_way(
     if properties is not None and not isinstance(properties, MapLiteral):
         return ""
     keys = set() if properties is None else {key for key, _ in properties.items}
-    entities = {name for name, kind in scope.items() if kind is not Kind.OBJECT}
+    entities = {name for name, kind in scope.items() if kind is not PLAIN}
     for item in items:
         if not _harmless(item, target.variable, keys, labels, entities):
             return ""
@@ -254,8 +254,7 @@ def _fast_way(
 
 
 def _reads_graph(properties: Expression, scope: Scope) -> bool:
-    kinds = {scope.get(name) for name in free_variables(properties)}
-    return bool(kinds & {Kind.NODE, Kind.RELATIONSHIP})
+    return any(scope.get(name) is not PLAIN for name in free_variables(properties))
 
 
 def _harmless(

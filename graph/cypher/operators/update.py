@@ -23,6 +23,7 @@ from graph.cypher.operators.writer import (
     consume,
     kind_name,
     map_of,
+    stored,
     writer_of,
 )
 from graph.cypher.plan import REQUEST
@@ -228,6 +229,7 @@ def _add(
 
 
 def _set(pending: WriteSet, kind: Kind, ids: IntArray, key: str, vector: Vector) -> None:
+    vector = stored(vector)
     if kind is Kind.NODE:
         pending.set_node_property(ids, key, vector)
     else:

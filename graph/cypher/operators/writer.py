@@ -37,6 +37,7 @@ __all__ = [
     "consume",
     "fresh_ids",
     "map_of",
+    "stored",
     "writer_of",
 ]
 
@@ -116,13 +117,23 @@ class PropertySource:
         """key -> values; null means absent."""
         context = execution.context
         if self.whole is None:
-            return {key: value.evaluate(chunk, context) for key, value in self.items}
+            return {key: stored(value.evaluate(chunk, context)) for key, value in self.items}
         maps = [map_of(v, context.root) for v in boxed(self.whole.evaluate(chunk, context))]
         keys = dict.fromkeys(key for m in maps if m for key in m)
         return {
-            key: Vector.from_values([None if m is None else m.get(key) for m in maps])
+            key: stored(Vector.from_values([None if m is None else m.get(key) for m in maps]))
             for key in keys
         }
+
+
+def stored(vector: Vector) -> Vector:
+    """The values as they may be kept: lists are copied, since the caller may change its own."""
+    if vector.kind is not Kind.OBJECT:
+        return vector
+    values = vector.data.tolist()
+    if not any(type(value) is list for value in values):
+        return vector
+    return Vector.objects([list(v) if type(v) is list else v for v in values])
 
 
 def map_of(value: Any, root: Any) -> Mapping[str, Any] | None:
