@@ -37,13 +37,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"memgraph_ha: {error}", file=sys.stderr)
         sys.exit(FAILURE_STATUS)
     # Ray's threads may still be winding down; everything of ours is stopped.
-    sys.stdout.flush()
     os._exit(0)
+
+
+_STDOUT = sys.stdout
 
 
 def report(line: str) -> None:
     """A line for the operator."""
-    print(line, flush=True)
+    print(line, file=_STDOUT, flush=True)
 
 
 def launch(plan: LaunchPlan, stopped: threading.Event) -> None:
@@ -52,6 +54,8 @@ def launch(plan: LaunchPlan, stopped: threading.Event) -> None:
 
     node: cluster.RayNode | None = None
     report("starting " + _how_many(plan) + " ...")
+    # Ray prints a paragraph about each process that dies; the supervisor says it in a line.
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     try:
         if plan.mode == "one":
             head = plan.coordination.members[0]

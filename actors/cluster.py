@@ -13,6 +13,7 @@ told not to; nodes of a cluster on loopback addresses use 127.0.0.2, which Ray l
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -48,6 +49,7 @@ OBJECT_STORE_BYTES = 100 * 2**20
 # A loopback address that Ray does not replace.
 LOOPBACK = "127.0.0.2"
 NODE_START_SECONDS_MAX = 60.0
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 _COMMON = {
     "RAY_memory_monitor_refresh_ms": "0",
@@ -178,6 +180,7 @@ class RayNode:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509  # the main thread, before any other
             )
         node = RayNode(process, temporary, "")
         try:
@@ -219,6 +222,12 @@ class RayNode:
         except ProcessLookupError:
             pass
         shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def _end_with_parent() -> None:
+    """In the child: be terminated when this command is killed, and so free the node's port."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def wait_for_head(head: Member, stopped: Any, report: Any) -> bool:
