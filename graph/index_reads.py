@@ -7,6 +7,7 @@ entries are found by name in the root that is asked, since roots may refer to di
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,6 +79,10 @@ class IndexReads(Reads):
                 nodes += several
         return self._verified(owner, keys, rows, nodes)
 
+    def index_lookup_one(self, index: IndexInfo, values: tuple[Any, ...]) -> list[int]:
+        """Nodes whose properties equal one probe, ascending: the shortest path there is."""
+        return self.lookup_key(self._index(index), tuple_key(values))
+
     def lookup_key(self, index: Index, key: Key | None) -> list[int]:
         """Nodes that have ``key`` in this root, ascending."""
         if key is None:
@@ -136,8 +141,8 @@ class IndexReads(Reads):
         row_ids = np.array(rows, dtype=np.int64)
         mask = self.has_label(node_ids, index.info.label)
         current = self.node_keys(index, node_ids)
-        equal = [keys[row] == key for row, key in zip(rows, current, strict=True)]
-        mask &= np.array(equal, dtype=np.bool_)
+        wanted = [keys[row] for row in rows]
+        mask &= np.fromiter(map(operator.eq, wanted, current), np.bool_, len(rows))
         return row_ids[mask], node_ids[mask]
 
     def index_range(

@@ -82,7 +82,10 @@ class Vector:
     def null_mask(self) -> BoolArray:
         """True where null."""
         if self.kind >= Kind.STRING:
-            return np.equal(self.data, None).astype(np.bool_) if len(self.data) else _EMPTY_BOOL
+            if not len(self.data):
+                return _EMPTY_BOOL
+            mask: BoolArray = (self.data == None).astype(np.bool_)  # noqa: E711
+            return mask
         if self.valid is None:
             return np.zeros(len(self.data), dtype=np.bool_)
         return ~self.valid
