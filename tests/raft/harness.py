@@ -141,8 +141,8 @@ class Faults:
             crash=sometimes(0.02),
             cut=sometimes(0.02),
             churn=sometimes(0.04),
-            snapshot=sometimes(0.2),
-            refusal=sometimes(0.5),
+            snapshot=sometimes(0.4),
+            refusal=sometimes(0.9),
             network_ms=random.choice((3, 10, 10, 40)),
             disk_ms=random.choice((1, 5, 5, 30)),
         )
@@ -423,7 +423,7 @@ class Cluster:
             return
         disk.snapshot = SnapshotMark(machine.index, machine.term)
         disk.snapshot_data = machine.image()
-        keep_from = machine.index + 1 - self.random.choice((0, 0, 3, 10))
+        keep_from = machine.index + 1 - self.random.choice((0, 0, 0, 5))
         self.step(server, SnapshotSaved(machine.index, machine.term, keep_from))
         disk.compact(min(keep_from, machine.index + 1))
         self.count["snapshots"] += 1

@@ -129,7 +129,8 @@ def appends(draw: st.DrawFn) -> Append:
     if draw(st.booleans()):
         terms.sort()
     new = tuple(E(previous + 1 + i, term, EntryKind.COMMAND, b"") for i, term in enumerate(terms))
-    return Append(*[draw(part) for part in head], previous, draw(number), draw(number), new)
+    term, sender = draw(head[0]), draw(head[1])
+    return Append(term, sender, 1, previous, draw(number), draw(number), new)
 
 
 peer_messages = st.one_of(

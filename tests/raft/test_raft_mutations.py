@@ -193,7 +193,7 @@ def test_the_simulation_finds(mutation: Callable[[Patch], None], monkeypatch: Pa
     mutation(monkeypatch)
     for seed in range(SEEDS):
         try:
-            run(seed, HARD)
+            run(seed, HARD, 1000)
         except (AssertionError, KeyError, ValueError):
             return
     pytest.fail(f"{mutation.__name__} was not found by {SEEDS} seeds")

@@ -15,6 +15,7 @@ from bench import (
     leader,
     make,
     readies,
+    role,
     settle,
     step,
     terms_of,
@@ -36,24 +37,24 @@ from actors.raft.ready import Restored, Role
 # 5.1 Basics
 
 
-@pytest.mark.parametrize("role", [Role.FOLLOWER, Role.CANDIDATE, Role.LEADER])
-def test_a_server_whose_term_is_smaller_takes_the_larger_one(role: Role) -> None:
+@pytest.mark.parametrize("before", [Role.FOLLOWER, Role.CANDIDATE, Role.LEADER])
+def test_a_server_whose_term_is_smaller_takes_the_larger_one(before: Role) -> None:
     core = make()
-    if role is Role.CANDIDATE:
+    if before is Role.CANDIDATE:
         candidate(core)
-    elif role is Role.LEADER:
+    elif before is Role.LEADER:
         elect(core)
-    assert core.role is role
+    assert core.role is before
     step(core, append(core, (0, 0), term=7))
     assert core.term == 7
 
 
-@pytest.mark.parametrize("role", [Role.CANDIDATE, Role.LEADER])
+@pytest.mark.parametrize("before", [Role.CANDIDATE, Role.LEADER])
 def test_a_candidate_or_leader_whose_term_is_out_of_date_becomes_a_follower_at_once(
-    role: Role,
+    before: Role,
 ) -> None:
     core = make()
-    candidate(core) if role is Role.CANDIDATE else elect(core)
+    candidate(core) if before is Role.CANDIDATE else elect(core)
     step(core, AppendReply(9, 2, 1, False, 0, 0, 0))
     assert (core.role, core.term, core.leader) == (Role.FOLLOWER, 9, 0)
 
@@ -90,9 +91,9 @@ def test_a_leader_sends_heartbeats_to_all_followers() -> None:
 def test_a_follower_that_hears_nothing_over_the_election_timeout_begins_an_election() -> None:
     core = make()
     step(core, Tick(99))
-    assert core.role is Role.FOLLOWER
+    assert role(core) is Role.FOLLOWER
     step(core, Tick(100))
-    assert core.role is Role.PRE_CANDIDATE
+    assert role(core) is Role.PRE_CANDIDATE
 
 
 @pytest.mark.parametrize("pre_vote", [True, False])

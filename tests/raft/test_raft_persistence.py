@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import append, candidate, command, entries, leader, make, readies, settle, step
+from bench import append, candidate, command, entries, leader, make, readies, role, settle, step
 
 from actors.raft.messages import (
     Append,
@@ -48,7 +48,7 @@ def test_a_cluster_of_one_commits_only_what_is_durable() -> None:
     (ready,) = readies(core)
     assert (core.role, ready.hard_state) == (Role.CANDIDATE, (1, 1))
     core.step(Persisted(ready.sequence))
-    assert core.role is Role.LEADER
+    assert role(core) is Role.LEADER
     core.step(command())
     (ready,) = readies(core)
     assert [entry.index for entry in ready.entries] == [1, 2]
@@ -152,9 +152,9 @@ def test_the_own_vote_counts_only_when_it_is_durable() -> None:
     core.step(Tick(100))
     (ready,) = readies(core)
     core.step(VoteReply(1, 2, 1, True))
-    assert core.role is Role.CANDIDATE
+    assert role(core) is Role.CANDIDATE
     core.step(Persisted(ready.sequence))
-    assert core.role is Role.LEADER
+    assert role(core) is Role.LEADER
 
 
 def test_a_durable_vote_of_an_earlier_campaign_does_not_count_for_the_next() -> None:
@@ -167,7 +167,7 @@ def test_a_durable_vote_of_an_earlier_campaign_does_not_count_for_the_next() -> 
     core.step(Persisted(first.sequence))
     assert (core.role, core.term) == (Role.CANDIDATE, 2)
     core.step(Persisted(second.sequence))
-    assert core.role is Role.LEADER
+    assert role(core) is Role.LEADER
 
 
 def test_many_acknowledgements_of_one_batch_are_one_message() -> None:
@@ -184,9 +184,9 @@ def test_a_leader_whose_disk_stalls_steps_down() -> None:
     readies(core)
     for now_ms in range(core.deadline_ms, core.deadline_ms + 300, 10):
         core.step(Tick(now_ms))
-    assert core.role is Role.LEADER
+    assert role(core) is Role.LEADER
     core.step(Tick(core.deadline_ms + 20))
-    assert core.role is Role.FOLLOWER
+    assert role(core) is Role.FOLLOWER
 
 
 def test_hard_state_is_handed_out_once_for_each_change() -> None:
