@@ -67,8 +67,11 @@ class Sender:
         while offset + _LENGTH.size <= len(data):
             (length,) = _LENGTH.unpack_from(data, offset)
             offset += _LENGTH.size
-            messages.append(data[offset : offset + length])
-            offset += length
+            end = offset + length
+            if end > len(data):
+                break  # cut short: what came whole may be taken, Raft sends the rest again
+            messages.append(data[offset:end])
+            offset = end
         return messages
 
     def _objection(self, version: int, sender: int, incarnation: int, cluster: bytes) -> str:

@@ -49,7 +49,9 @@ class OutcomeTable:
     def record(self, transaction: TransactionId, index: int) -> None:
         gateway = self._gateways.get(transaction.gateway)
         if gateway is None:
-            gateway = self._gateways[transaction.gateway] = _Gateway(heard_at=index)
+            # It may be one that was forgotten. Its ids rise, so what is in question lies below.
+            floor = transaction.id if self._forgot_gateways else 0
+            gateway = self._gateways[transaction.gateway] = _Gateway(floor, index)
             if len(self._gateways) > GATEWAYS_MAX:
                 self._forget_gateway()
         gateway.heard_at = index
