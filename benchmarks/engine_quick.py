@@ -41,9 +41,7 @@ class Bench:
         return rows
 
     def read(self, text: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        transaction = Transaction(
-            self.engine, self.root, self.allocator, now=_NOW, read_only=True
-        )
+        transaction = Transaction(self.engine, self.root, self.allocator, now=_NOW, read_only=True)
         return transaction.run(self.engine.prepare(text), parameters).rows()
 
     def batch(self, text: str, parameters: Sequence[dict[str, Any]]) -> None:
@@ -52,7 +50,9 @@ class Bench:
         outcome = run_batch(self.engine, self.root, self.allocator, requests, now=_NOW)
         self.root = outcome.root
 
-    def measure(self, name: str, action: Callable[[int], object], rounds: int, per: int = 1) -> None:
+    def measure(
+        self, name: str, action: Callable[[int], object], rounds: int, per: int = 1
+    ) -> None:
         times: list[float] = []
         action(-1)
         for number in range(rounds):
@@ -93,11 +93,11 @@ def points(bench: Bench) -> None:
     whole = "MATCH (n:User {id: $id}) RETURN n"
     bench.measure("point read of a whole node", lambda i: bench.read(whole, id=i % 9_999 + 1), 3000)
     literal = "MATCH (n:User {{id: {}}}) RETURN n.name"
-    bench.measure("point read, literal in the text", lambda i: bench.read(literal.format(i + 5)), 900)
-    create = "CREATE (:User {id: $id, name: $name})"
     bench.measure(
-        "create, one", lambda i: bench.run(create, id=100_000 + i, name=f"new {i}"), 3000
+        "point read, literal in the text", lambda i: bench.read(literal.format(i + 5)), 900
     )
+    create = "CREATE (:User {id: $id, name: $name})"
+    bench.measure("create, one", lambda i: bench.run(create, id=100_000 + i, name=f"new {i}"), 3000)
     bench.measure(
         "create, batch of 64, each",
         lambda i: bench.batch(
@@ -157,8 +157,10 @@ def analysis(bench: Bench) -> None:
 
 
 def bulk(bench: Bench) -> None:
-    rows = [{"name": f"p{i}", "a": f"p{i * 7 % 10_000}", "b": f"p{i * 13 % 10_000}"}
-            for i in range(10_000)]
+    rows = [
+        {"name": f"p{i}", "a": f"p{i * 7 % 10_000}", "b": f"p{i * 13 % 10_000}"}
+        for i in range(10_000)
+    ]
     fresh = Bench()
     create = "UNWIND $rows AS r CREATE (:P {name: r.name})"
     fresh.measure("UNWIND 10,000 CREATE, whole", lambda i: fresh.run(create, rows=rows), 10)

@@ -235,9 +235,7 @@ class _Run:
         for place, position in enumerate(positions):
             one = requests[position][0]
             batches = iter(rows[place])
-            self.results[position] = Result(
-                one.fields, batches, one.query_type, counters[place]
-            )
+            self.results[position] = Result(one.fields, batches, one.query_type, counters[place])
         self._wrote(tuple(positions), writer.write_set)
         return True
 
@@ -335,4 +333,3 @@ def _split(
             batch = (stop - start, [column[start:stop] for column in columns])
             found[int(requests[start])].append(batch)
     return found
-

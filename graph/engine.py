@@ -126,9 +126,7 @@ class Engine:
             if not local:
                 return self._foreign_show(statement)
             statement = show_query(statement, SHOW_COLUMNS[show])
-        analysed = analyse(
-            statement, text, functions=self._functions, procedures=self._signatures
-        )
+        analysed = analyse(statement, text, functions=self._functions, procedures=self._signatures)
         shape = Shape(analysed, self._procedures)
         mode = statement.mode
         kind = "show" if show is not None else analysed.access.value

@@ -14,9 +14,19 @@ from graph.cypher import plan as p
 from graph.cypher.evaluation import Compiled, Scope
 from graph.cypher.expressions import compile_expression
 from graph.cypher.functions.aggregates import make_aggregate
-from graph.cypher.operators import aggregate, apply, create, expand, joins, merge, rows, scans
+from graph.cypher.operators import (
+    aggregate,
+    apply,
+    create,
+    expand,
+    joins,
+    merge,
+    rows,
+    scans,
+    update,
+    variable,
+)
 from graph.cypher.operators import sort as sorting
-from graph.cypher.operators import update, variable
 from graph.cypher.operators.base import ArgumentOperator, Operator
 from graph.cypher.operators.call import ProcedureCallOperator
 from graph.cypher.operators.delete import DeleteOperator
@@ -24,7 +34,14 @@ from graph.cypher.operators.shortest import ShortestPathOperator
 from graph.cypher.operators.writer import PropertySource
 from graph.cypher.planner_context import free_variables
 from graph.cypher.procedures import Procedures, find_procedure
-from graph.cypher.syntax import Binary, Expression, MapLiteral, Property, Variable
+from graph.cypher.syntax import (
+    Binary,
+    Expression,
+    FunctionCall,
+    MapLiteral,
+    Property,
+    Variable,
+)
 from graph.vector import Kind
 
 __all__ = ["compile_plan", "walk"]
@@ -86,9 +103,7 @@ class _Compiler:
     def index_seek(self, plan: p.NodeIndexSeek, outer: Columns) -> tuple[Operator, Columns]:
         source, columns = self.compile(plan.input, outer)
         values = tuple(self.expression(value, columns) for value in plan.values)
-        operator = scans.NodeIndexSeekOperator(
-            source, plan.variable, plan.label, plan.keys, values
-        )
+        operator = scans.NodeIndexSeekOperator(source, plan.variable, plan.label, plan.keys, values)
         return operator, {**columns, plan.variable: Kind.NODE}
 
     def index_in(self, plan: p.NodeIndexIn, outer: Columns) -> tuple[Operator, Columns]:
@@ -306,8 +321,11 @@ class _Compiler:
 
     def unwind(self, plan: p.Unwind, outer: Columns) -> tuple[Operator, Columns]:
         source, columns = self.compile(plan.input, outer)
+        bounds = None
+        if isinstance(plan.source, FunctionCall) and plan.source.name == "range":
+            bounds = tuple(self.expression(a, columns) for a in plan.source.arguments)
         operator = rows.UnwindOperator(
-            source, self.expression(plan.source, columns), plan.variable
+            source, self.expression(plan.source, columns), plan.variable, bounds
         )
         return operator, {**columns, plan.variable: None}
 
@@ -343,9 +361,7 @@ class _Compiler:
     def roll_up(self, plan: p.RollUp, outer: Columns) -> tuple[Operator, Columns]:
         source, columns = self.compile(plan.input, outer)
         inner, _ = self.inner(plan.inner, columns, plan.row)
-        operator = apply.RollUpOperator(
-            source, inner, plan.row, plan.name, plan.mode, plan.value
-        )
+        operator = apply.RollUpOperator(source, inner, plan.row, plan.name, plan.mode, plan.value)
         kind = {"exists": Kind.BOOL, "count": Kind.INT}.get(plan.mode, Kind.OBJECT)
         return operator, {**columns, plan.name: kind}
 
@@ -364,7 +380,7 @@ class _Compiler:
 
     def union(self, plan: p.Union, outer: Columns) -> tuple[Operator, Columns]:
         parts = tuple(self.compile(part, outer)[0] for part in plan.parts)
-        return joins.UnionOperator(parts, plan.names), {name: None for name in plan.names}
+        return joins.UnionOperator(parts, plan.names), dict.fromkeys(plan.names)
 
     # ----------------------------------------------------------------- writes
 
@@ -395,9 +411,7 @@ class _Compiler:
         operator = create.CreateOperator(source, self.blueprint(plan, columns))
         return operator, {**columns, **_created(plan)}
 
-    def update_items(
-        self, items: tuple[p.UpdateItem, ...], columns: Columns
-    ) -> update.UpdateItems:
+    def update_items(self, items: tuple[p.UpdateItem, ...], columns: Columns) -> update.UpdateItems:
         steps = tuple(
             update.UpdateStep(
                 item.action,
@@ -434,9 +448,7 @@ class _Compiler:
         if plan.fast == "node":
             operator = merge.MergeNodeOperator(source, blueprint, actions)
         elif plan.fast == "relationship":
-            operator = merge.MergeRelationshipOperator(
-                source, blueprint, actions, plan.undirected
-            )
+            operator = merge.MergeRelationshipOperator(source, blueprint, actions, plan.undirected)
         else:
             match, _ = self.inner(plan.match, columns, plan.row)
             operator = merge.MergeOperator(
@@ -447,9 +459,7 @@ class _Compiler:
 
 def _kinds(items: tuple[tuple[str, Expression], ...], columns: Columns) -> Columns:
     """Static kinds of projected columns: those of variables that are passed on."""
-    return {
-        name: columns.get(e.name) if isinstance(e, Variable) else None for name, e in items
-    }
+    return {name: columns.get(e.name) if isinstance(e, Variable) else None for name, e in items}
 
 
 def _created(plan: p.Create | p.Merge) -> Columns:

@@ -1,8 +1,8 @@
 """EXPLAIN and PROFILE: a plan as nested maps, in the form that Bolt clients of Neo4j expect.
 
 A node of the plan is ``{"operatorType", "args", "identifiers", "children"}``; of a PROFILE also
-``dbHits`` (0: the store does not count them), ``rows`` and the same inside ``args``. Expressions are
-shown as Cypher again, without brackets that do not matter.
+``dbHits`` (0: the store does not count them), ``rows`` and the same inside ``args``. Expressions
+are shown as Cypher again, without brackets that do not matter.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _identifiers(node: p.Plan) -> list[str]:
         if isinstance(value, str):
             names.append(value)
     for key in ("items", "keys"):
-        value = getattr(node, key, ())
+        value = getattr(node, key, None) or ()
         names.extend(v[0] for v in value if isinstance(v, tuple) and isinstance(v[0], str))
     return [name for name in dict.fromkeys(names) if not name.startswith(p.HIDDEN)]
 
@@ -218,9 +218,7 @@ _SHOWN: dict[type, Any] = {
     s.ListLiteral: lambda e: "[" + ", ".join(shown(i) for i in e.items) + "]",
     s.MapLiteral: lambda e: "{" + ", ".join(f"{k}: {shown(v)}" for k, v in e.items) + "}",
     s.Unary: lambda e: f"{e.operator} {_operand(e.operand)}",
-    s.Binary: lambda e: (
-        f"{_operand(e.left)} {e.operator.replace('_', ' ')} {_operand(e.right)}"
-    ),
+    s.Binary: lambda e: f"{_operand(e.left)} {e.operator.replace('_', ' ')} {_operand(e.right)}",
     s.Comparison: _comparison,
     s.IsNull: lambda e: f"{_operand(e.operand)} IS {'NOT ' if e.negated else ''}NULL",
     s.HasLabels: lambda e: shown(e.subject) + "".join(f":{label}" for label in e.labels),

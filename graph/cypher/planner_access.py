@@ -97,11 +97,7 @@ def _by_label(
     variable: str, labels: set[str], predicates: list[Expression], statistics: Statistics
 ) -> Iterator[AccessPath]:
     for label in sorted(labels):
-        consumed = tuple(
-            p
-            for p in predicates
-            if isinstance(p, HasLabels) and p.subject == Variable(variable) and p.labels == (label,)
-        )
+        consumed = tuple(_label_tests(variable, label, predicates))
         yield AccessPath(
             variable,
             float(statistics.label_count(label)),
@@ -109,6 +105,15 @@ def _by_label(
             consumed,
             lambda plan, rows, label=label: NodeLabelScan(plan, variable, label, rows=rows),  # type: ignore[misc]
         )
+
+
+def _label_tests(variable: str, label: str, predicates: list[Expression]) -> list[Expression]:
+    """Predicates that ask for this label and nothing else."""
+    return [
+        p
+        for p in predicates
+        if isinstance(p, HasLabels) and p.subject == Variable(variable) and p.labels == (label,)
+    ]
 
 
 def _by_id(variable: str, predicates: list[Expression], bound: set[str]) -> Iterator[AccessPath]:
@@ -163,16 +168,14 @@ def _seek(
 ) -> AccessPath:
     values = tuple(equal[key][0] for key in index.keys)
     consumed = [equal[key][1] for key in index.keys]
-    consumed += [
-        p
-        for p in predicates
-        if isinstance(p, HasLabels) and p.subject == Variable(variable) and p.labels == (label,)
-    ]
+    consumed += _label_tests(variable, label, predicates)
 
     def make(plan: Plan, rows: float) -> Plan:
         return NodeIndexSeek(plan, variable, label, index.keys, values, index.unique, rows=rows)
 
-    return AccessPath(variable, 1.0 if index.unique else index.matches, True, tuple(consumed), make)
+    return AccessPath(
+        variable, 0.95 if index.unique else index.matches, True, tuple(consumed), make
+    )
 
 
 def _equalities(
@@ -214,7 +217,7 @@ def _index_in(
             variable,
             _IN_ROWS * matches,
             True,
-            (predicate,),
+            (predicate, *_label_tests(variable, label, predicates)),
             lambda plan, rows, values=values: NodeIndexIn(  # type: ignore[misc]
                 plan, variable, label, index.keys[0], values, rows=rows
             ),
@@ -254,7 +257,8 @@ def _index_range(
             rows=rows,
         )
 
-    yield AccessPath(variable, rows_expected, True, (), make)
+    consumed = tuple(_label_tests(variable, label, predicates))
+    yield AccessPath(variable, rows_expected, True, consumed, make)
 
 
 def _bounds(variable: str, predicate: Expression, bound: set[str]) -> Iterator[_Bound]:

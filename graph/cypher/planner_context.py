@@ -55,7 +55,9 @@ Scope = dict[str, Kind | None]
 # A value with no node or relationship anywhere in it. The planner needs no finer kinds of these.
 PLAIN = Kind.STRING
 # Functions whose value holds no entity although their argument may be one.
-_PLAIN_FUNCTIONS = frozenset(("id", "elementid", "type", "labels", "keys", "size", "length", "count"))
+_PLAIN_FUNCTIONS = frozenset(
+    ("id", "elementid", "type", "labels", "keys", "size", "length", "count")
+)
 
 _PATTERNS = (
     PatternPredicate,
@@ -294,7 +296,9 @@ def rename_variables(node: Any, names: Mapping[str, str]) -> Any:
                 if hasattr(current, part):
                     changes[part] = rename_variables(getattr(current, part), inner)
             return replace(current, **changes)
-        if isinstance(current, (NodePattern, RelationshipPattern)) and current.variable in names:
+        if isinstance(current, (NodePattern, RelationshipPattern)) and (
+            current.variable is not None and current.variable in names
+        ):
             renamed = replace(current, variable=names[current.variable])
             return replace(renamed, properties=rename_variables(renamed.properties, names))
         return None

@@ -193,9 +193,7 @@ class PatternSolver:
             self._add_properties(name, pattern.properties)
         elif isinstance(pattern.properties, MapLiteral):
             properties = pattern.properties.items
-        return Edge(
-            name, left, right, pattern.types, pattern.direction, pattern.hops, properties
-        )
+        return Edge(name, left, right, pattern.types, pattern.direction, pattern.hops, properties)
 
     # ----------------------------------------------------------------- solving
 

@@ -144,9 +144,7 @@ def _with_columns(expression: Expression, items: Items, scope: Scope) -> Express
     columns = {e: name for name, e in items if not isinstance(e, Variable)}
     # A variable that is projected under another name, unless the name is still what it was.
     names = {name for name, _ in items}
-    columns |= {
-        e: name for name, e in items if isinstance(e, Variable) and e.name not in names
-    }
+    columns |= {e: name for name, e in items if isinstance(e, Variable) and e.name not in names}
 
     def visit(node: object) -> object:
         if isinstance(node, Expression):
@@ -290,4 +288,3 @@ def _where(clause: _Clause) -> None:
     for predicate in conjuncts(clause.where):
         clause.plan, lifted = clause.context.lift(clause.plan, predicate, scope)
         clause.plan = Filter(clause.plan, lifted, rows=max(clause.plan.rows * 0.3, 1.0))
-

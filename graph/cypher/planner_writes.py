@@ -68,8 +68,11 @@ class _Created:
 
     def reads(self) -> frozenset[str]:
         found: frozenset[str] = frozenset()
-        for item in (*self.nodes, *self.relationships):
-            found |= free_variables(item.properties)
+        for properties in (
+            *(node.properties for node in self.nodes),
+            *(relationship.properties for relationship in self.relationships),
+        ):
+            found |= free_variables(properties)
         return found
 
 
@@ -98,9 +101,7 @@ def plan_create(
     return _create(context, plan, created, scope), created.scope
 
 
-def _create(
-    context: PlannerContext, plan: p.Plan, created: _Created, scope: Scope
-) -> p.Plan:
+def _create(context: PlannerContext, plan: p.Plan, created: _Created, scope: Scope) -> p.Plan:
     ends = [name for r in created.relationships for name in (r.source, r.target)]
     scope = dict(scope)
     plan = _as_nodes(plan, scope, ends)
@@ -150,9 +151,7 @@ def plan_remove(context: PlannerContext, plan: p.Plan, clause: Remove, scope: Sc
         if isinstance(item, RemoveProperty):
             items.append(p.UpdateItem("property", item.subject, item.key, Literal(None)))
         else:
-            items.append(
-                p.UpdateItem("remove_labels", Variable(item.variable), labels=item.labels)
-            )
+            items.append(p.UpdateItem("remove_labels", Variable(item.variable), labels=item.labels))
     return _update(context, plan, items, scope)
 
 

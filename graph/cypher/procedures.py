@@ -51,7 +51,7 @@ def _types(root: Any, arguments: tuple[Any, ...]) -> Rows:
 
 
 def _keys(root: Any, arguments: tuple[Any, ...]) -> Rows:
-    return [(name,) for name in root.keys()]
+    return [(name,) for name in root.keys()]  # noqa: SIM118 - not a dictionary
 
 
 def _components(root: Any, arguments: tuple[Any, ...]) -> Rows:

@@ -84,9 +84,7 @@ def _index_name(command: SchemaCommand, root: Root) -> str | None:
     if command.if_exists:
         return None
     shown = f":{command.label}({', '.join(command.properties)})"
-    raise SchemaError(
-        f"There is no index on {shown}.", code="Neo.ClientError.Schema.IndexNotFound"
-    )
+    raise SchemaError(f"There is no index on {shown}.", code="Neo.ClientError.Schema.IndexNotFound")
 
 
 def _constraint_name(command: SchemaCommand, root: Root) -> str | None:

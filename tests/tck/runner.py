@@ -73,7 +73,6 @@ class _World:
         }
 
 
-
 def _identity(value: Any) -> Any:
     """Entities count by id: an observer sees whether one was added or removed."""
     return value.id if hasattr(value, "element_id") else canonical(value)

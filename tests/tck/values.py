@@ -1,8 +1,8 @@
 """The TCK's notation of values, and the canonical form in which results are compared.
 
 Expected values are written as in the TCK's README ("Format of the expected results"). Both they
-and what the engine gives become nested tuples that tell 1, 1.0 and true apart and that do not depend
-on the order of map keys and labels.
+and what the engine gives become nested tuples that tell 1, 1.0 and true apart and that do not
+depend on the order of map keys and labels.
 """
 
 from __future__ import annotations

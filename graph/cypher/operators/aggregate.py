@@ -96,4 +96,3 @@ class DistinctOperator(Operator):
         for _ in self.input.stream(execution):
             yield Chunk({}, 1)
             return
-

@@ -19,7 +19,6 @@ from graph.cypher.operators.base import (
     arange,
     concat_chunks,
     pick,
-    slices,
 )
 from graph.cypher.references import boxed
 from graph.vector import BoolArray, Chunk, IntArray, Kind, Vector
@@ -160,5 +159,3 @@ class RollUpOperator(Operator):
             for row, value in zip(rows, boxed(column), strict=True):
                 lists[row].append(value)
         return Vector.objects(lists)
-
-

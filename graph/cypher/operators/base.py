@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from graph.cypher.operators.writer import Writer
 
 __all__ = [
+    "ArgumentOperator",
     "Execution",
     "Operator",
-    "ArgumentOperator",
     "concat_chunks",
     "concat_vectors",
     "entity_ids",

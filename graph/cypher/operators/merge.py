@@ -183,11 +183,11 @@ class MergeNodeOperator(Operator):
             _, ids = root.index_lookup(root.find_index(label, index_keys), probes)
             self._keep(execution, np.unique(ids), columns, wanted, found)
             return found
-        label = min(labels, key=root.label_count) if labels else None
+        rarest = min(labels, key=root.label_count) if labels else None
         start: int | None = 0
         while start is not None:
             execution.budget.check()
-            ids, start = root.scan_nodes(label, start, execution.chunk_rows)
+            ids, start = root.scan_nodes(rarest, start, execution.chunk_rows)
             self._keep(execution, ids, columns, wanted, found)
         return found
 
@@ -336,7 +336,10 @@ class MergeOperator(Operator):
         self.path = path
         self.actions = actions
         self.bound = bound
-        self.names = tuple(item.variable for item in (*blueprint.nodes, *blueprint.relationships))
+        self.names = tuple(
+            [node.variable for node in blueprint.nodes]
+            + [relationship.variable for relationship in blueprint.relationships]
+        )
 
     def run(self, execution: Execution) -> Iterator[Chunk]:
         results: list[Chunk] = []
@@ -382,4 +385,3 @@ def _created_path(made: Chunk, path: PathParts) -> Vector:
     nodes = tuple(int(made.columns[name].data[0]) for name in path[1])
     relationships = tuple(int(made.columns[name].data[0]) for name in path[2])
     return Vector.objects([PathRef(nodes, relationships)])
-

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from graph.cypher.evaluation import Compiled
+from graph.cypher.evaluation import Compiled, Context
 from graph.cypher.operators.base import (
     Execution,
     Operator,
     entity_ids,
     pick,
-    slices,
     true_rows,
 )
 from graph.cypher.references import PathRef, RelationshipRef, boxed, tighten
@@ -111,35 +110,57 @@ class RecallOperator(Operator):
 
 
 class UnwindOperator(Operator):
-    """One row for each element of a list; a value that is no list counts as a list of one."""
+    """One row for each element of a list; a value that is no list counts as a list of one.
 
-    __slots__ = ("input", "source", "variable")
+    ``bounds``: the arguments, if the list is a call of ``range``; such a list is never made.
+    """
 
-    def __init__(self, input: Operator, source: Compiled, variable: str) -> None:
+    __slots__ = ("bounds", "input", "source", "variable")
+
+    def __init__(
+        self,
+        input: Operator,
+        source: Compiled,
+        variable: str,
+        bounds: tuple[Compiled, ...] | None = None,
+    ) -> None:
         self.input = input
         self.source = source
         self.variable = variable
+        self.bounds = bounds
 
     def run(self, execution: Execution) -> Iterator[Chunk]:
         context, size = execution.context, execution.chunk_rows
         for chunk in self.input.stream(execution):
             execution.budget.check()
-            lists = boxed(self.source.evaluate(chunk, context))
             if chunk.length == 1:
-                yield from self._one(chunk, lists[0], execution)
+                yield from self._one(chunk, self._list(chunk, context), execution)
                 continue
+            lists = boxed(self.source.evaluate(chunk, context))
             rows: list[int] = []
             values: list[Any] = []
             for row, value in enumerate(lists):
                 members = _members(value)
-                rows.extend([row] * len(members))
-                values.extend(members)
-                while len(values) >= size:
-                    execution.budget.check()
-                    yield self._rows(chunk, rows[:size], values[:size])
-                    del rows[:size], values[:size]
+                for start in range(0, len(members), size):
+                    part = members[start : start + size]
+                    rows.extend([row] * len(part))
+                    values.extend(part)
+                    if len(values) >= size:
+                        execution.budget.check()
+                        yield self._rows(chunk, rows[:size], values[:size])
+                        rows, values = rows[size:], values[size:]
             if values:
                 yield self._rows(chunk, rows, values)
+
+    def _list(self, chunk: Chunk, context: Context) -> Any:
+        """The list of a single row; a Python range where the bounds are good."""
+        if self.bounds is not None:
+            values = [boxed(bound.evaluate(chunk, context))[0] for bound in self.bounds]
+            step = values[2] if len(values) == 3 else 1
+            if all(type(value) is int for value in values) and step != 0:
+                start, end = values[0], values[1]
+                return range(start, end + (1 if step > 0 else -1), step)
+        return boxed(self.source.evaluate(chunk, context))[0]
 
     def _one(self, chunk: Chunk, value: Any, execution: Execution) -> Iterator[Chunk]:
         members = _members(value)
@@ -147,7 +168,11 @@ class UnwindOperator(Operator):
         for start in range(0, len(members), size):
             execution.budget.check()
             part = members[start : start + size]
-            column = {self.variable: tighten(part)}
+            if type(part) is range:
+                numbers = np.arange(part.start, part.stop, part.step, dtype=np.int64)
+                column = {self.variable: Vector(Kind.INT, numbers)}
+            else:
+                column = {self.variable: tighten(part)}
             if chunk.columns:
                 yield pick(chunk, np.zeros(len(part), dtype=np.int64), column)
             else:
@@ -161,7 +186,7 @@ class UnwindOperator(Operator):
 def _members(value: Any) -> Any:
     if value is None:
         return ()
-    return value if isinstance(value, (list, tuple)) else (value,)
+    return value if isinstance(value, (list, tuple, range)) else (value,)
 
 
 class AsEntityOperator(Operator):
@@ -268,5 +293,3 @@ class CountStoreOperator(Operator):
         if self.label is None:
             return int(root.relationship_count)
         return int(root.type_count(self.label))
-
-

@@ -85,7 +85,9 @@ class ShortestPathOperator(Operator):
                     continue
                 if target_valid is not None and not target_valid[row]:
                     continue
-                for walk in self._walks(execution, chunk, row, int(sources[row]), int(targets[row])):
+                for walk in self._walks(
+                    execution, chunk, row, int(sources[row]), int(targets[row])
+                ):
                     rows.append(row)
                     walks.append(walk)
                     if len(rows) >= execution.chunk_rows:
@@ -156,9 +158,7 @@ class ShortestPathOperator(Operator):
             found.append(relationships)
         reached = np.concatenate(nodes)
         order = np.argsort(reached, kind="stable")
-        level = _Level(
-            reached[order], np.concatenate(parents)[order], np.concatenate(found)[order]
-        )
+        level = _Level(reached[order], np.concatenate(parents)[order], np.concatenate(found)[order])
         side.levels.append(level)
         side.frontier = np.unique(level.nodes)
         side.seen[side.frontier] = True

@@ -2,8 +2,8 @@
 
 Sorting gathers its input and computes one permutation. A column of one typed kind becomes NumPy
 keys; any other is ranked through ``order_key``, Cypher's total order over all types. Keys are
-combined with ``lexsort``, which is stable. Where outer rows are kept apart (``Execution.partition``),
-their number is the first key, and SKIP and LIMIT count within each.
+combined with ``lexsort``, which is stable. Where outer rows are kept apart
+(``Execution.partition``), their number is the first key, and SKIP and LIMIT count within each.
 """
 
 from __future__ import annotations

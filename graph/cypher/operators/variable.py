@@ -148,9 +148,7 @@ class VariableExpandOperator(Operator):
             rows, neighbours = rows[kept], neighbours[kept]
             for start in range(0, len(kept), _BLOCK_ROWS):
                 stop = start + _BLOCK_ROWS
-                blocks.append(
-                    _Block(rows[start:stop], neighbours[start:stop], trail[start:stop])
-                )
+                blocks.append(_Block(rows[start:stop], neighbours[start:stop], trail[start:stop]))
         return blocks
 
     def _output(self, execution: Execution, chunk: Chunk, block: _Block) -> Iterator[Chunk]:

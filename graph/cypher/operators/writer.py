@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -141,11 +141,9 @@ def map_of(value: Any, root: Any) -> Mapping[str, Any] | None:
     if value is None or isinstance(value, dict):
         return value
     if type(value) is NodeRef:
-        properties: Mapping[str, Any] = root.node_properties(value.id)
-        return properties
+        return cast(Mapping[str, Any], root.node_properties(value.id))
     if type(value) is RelationshipRef:
-        properties = root.relationship_properties(value.id)
-        return properties
+        return cast(Mapping[str, Any], root.relationship_properties(value.id))
     raise CypherTypeError(
         f"Properties must be given as a map, a node or a relationship, but got {value!r}."
     )

@@ -17,7 +17,7 @@ running them one after the other:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -80,7 +80,7 @@ def _walk(plan: p.Plan) -> Iterator[p.Plan]:
         yield from _walk(child)
 
 
-def _writes_apart(plan: p.Plan, writes: list[p.Plan], returns: bool) -> bool:
+def _writes_apart(plan: p.Plan, writes: Sequence[p.Plan], returns: bool) -> bool:
     # From the top: projections of what was created, then writes, then reads.
     node = plan
     while isinstance(node, (p.Project, p.BuildPath)):

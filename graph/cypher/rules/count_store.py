@@ -38,6 +38,4 @@ def count_store(plan: Plan) -> Plan:
 
 def _counts(arguments: tuple[Expression, ...], names: tuple[str, ...]) -> bool:
     """Whether the argument of count is never null: ``*`` or a variable of the scan."""
-    return not arguments or (
-        isinstance(arguments[0], Variable) and arguments[0].name in names
-    )
+    return not arguments or (isinstance(arguments[0], Variable) and arguments[0].name in names)

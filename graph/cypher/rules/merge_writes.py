@@ -15,14 +15,15 @@ __all__ = ["merge_writes"]
 def merge_writes(plan: Plan) -> Plan:
     if isinstance(plan, Create) and isinstance(plan.input, Create):
         below = plan.input
-        made = {item.variable for item in (*below.nodes, *below.relationships)}
+        made = {node.variable for node in below.nodes}
+        made |= {relationship.variable for relationship in below.relationships}
         read: set[str] = set()
-        for item in (*plan.nodes, *plan.relationships):
-            read |= free_variables(item.properties)
+        for node in plan.nodes:
+            read |= free_variables(node.properties)
+        for relationship in plan.relationships:
+            read |= free_variables(relationship.properties)
         if not made & read:
             nodes = below.nodes + plan.nodes
             relationships = below.relationships + plan.relationships
             return Create(below.input, nodes, relationships, rows=plan.rows)
     return plan
-
-

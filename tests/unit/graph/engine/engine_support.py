@@ -54,7 +54,9 @@ class Graph:
         assert len(rows) == 1 and len(rows[0]) == 1, rows
         return rows[0][0]
 
-    def batch(self, requests: Sequence[tuple[str, Mapping[str, Any]]], **options: Any) -> BatchOutcome:
+    def batch(
+        self, requests: Sequence[tuple[str, Mapping[str, Any]]], **options: Any
+    ) -> BatchOutcome:
         prepared = [(self.engine.prepare(text), parameters) for text, parameters in requests]
         outcome = run_batch(
             self.engine,

@@ -71,8 +71,14 @@ def test_labels_and_all_properties_must_agree() -> None:
     assert graph.column("MERGE (n:A {x: 1, y: 2}) RETURN id(n)") == [2]
 
 
-@pytest.mark.parametrize("schema", ["", "CREATE INDEX FOR (n:A) ON (n.x)",
-                                    "CREATE CONSTRAINT FOR (n:A) REQUIRE (n.x, n.y) IS UNIQUE"])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "",
+        "CREATE INDEX FOR (n:A) ON (n.x)",
+        "CREATE CONSTRAINT FOR (n:A) REQUIRE (n.x, n.y) IS UNIQUE",
+    ],
+)
 def test_an_index_changes_nothing_but_speed(schema: str) -> None:
     graph = Graph(*([schema] if schema else []), "CREATE (:A {x: 1, y: 1}), (:A {x: 1, y: 2})")
     assert graph.column("UNWIND [1, 2, 3] AS y MERGE (n:A {x: 1, y: y}) RETURN id(n)") == [0, 1, 2]

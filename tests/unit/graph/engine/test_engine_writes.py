@@ -27,7 +27,14 @@ _CASES: list[tuple[str, list[str], list[Any], list[Any]]] = [
     (
         "create for rows",
         ["UNWIND range(1, 3) AS i CREATE (:N {i: i})-[:R {i: i}]->(:M)"],
-        [(["N"], {"i": 1}), (["M"], {}), (["N"], {"i": 2}), (["M"], {}), (["N"], {"i": 3}), (["M"], {})],
+        [
+            (["N"], {"i": 1}),
+            (["M"], {}),
+            (["N"], {"i": 2}),
+            (["M"], {}),
+            (["N"], {"i": 3}),
+            (["M"], {}),
+        ],
         [(0, "R", {"i": 1}, 1), (2, "R", {"i": 2}, 3), (4, "R", {"i": 3}, 5)],
     ),
     (
@@ -81,8 +88,11 @@ _CASES: list[tuple[str, list[str], list[Any], list[Any]]] = [
     ),
     (
         "replace and merge maps",
-        ["CREATE (:A {x: 1, y: 2}), (:B {x: 1, y: 2})", "MATCH (a:A) SET a = {z: 3}",
-         "MATCH (b:B) SET b += {y: null, z: 3}"],
+        [
+            "CREATE (:A {x: 1, y: 2}), (:B {x: 1, y: 2})",
+            "MATCH (a:A) SET a = {z: 3}",
+            "MATCH (b:B) SET b += {y: null, z: 3}",
+        ],
         [(["A"], {"z": 3}), (["B"], {"x": 1, "z": 3})],
         [],
     ),
@@ -100,21 +110,35 @@ _CASES: list[tuple[str, list[str], list[Any], list[Any]]] = [
     ),
     (
         "labels and properties come and go",
-        ["CREATE (:A {x: 1})-[:T {w: 1}]->(:B)",
-         "MATCH (a:A)-[r]->() SET a:X:Y, r.v = 2 REMOVE a:A, a.x, r.w"],
+        [
+            "CREATE (:A {x: 1})-[:T {w: 1}]->(:B)",
+            "MATCH (a:A)-[r]->() SET a:X:Y, r.v = 2 REMOVE a:A, a.x, r.w",
+        ],
         [(["X", "Y"], {}), (["B"], {})],
         [(0, "T", {"v": 2}, 1)],
     ),
     (
         "nulls are passed over",
-        ["CREATE (:A)", "MATCH (a:A) OPTIONAL MATCH (a)-[r]->(b) SET b.x = 1, r.x = 1, b:L "
-         "REMOVE b.y DELETE r, b"],
+        [
+            "CREATE (:A)",
+            "MATCH (a:A) OPTIONAL MATCH (a)-[r]->(b) SET b.x = 1, r.x = 1, b:L "
+            "REMOVE b.y DELETE r, b",
+        ],
         [(["A"], {})],
         [],
     ),
-    ("set through an expression", ["CREATE (:A)", "MATCH (a:A) SET (CASE WHEN true THEN a END).x = 1"],
-     [(["A"], {"x": 1})], []),
-    ("delete", ["CREATE (:A)-[:T]->(:B)", "MATCH ()-[r]->() DELETE r"], [(["A"], {}), (["B"], {})], []),
+    (
+        "set through an expression",
+        ["CREATE (:A)", "MATCH (a:A) SET (CASE WHEN true THEN a END).x = 1"],
+        [(["A"], {"x": 1})],
+        [],
+    ),
+    (
+        "delete",
+        ["CREATE (:A)-[:T]->(:B)", "MATCH ()-[r]->() DELETE r"],
+        [(["A"], {}), (["B"], {})],
+        [],
+    ),
     ("detach delete", ["CREATE (:A)-[:T]->(:B)", "MATCH (a:A) DETACH DELETE a"], [(["B"], {})], []),
     ("delete a path", ["CREATE (:A)-[:T]->(:B)", "MATCH p = (:A)-->() DELETE p"], [], []),
     ("delete twice", ["CREATE (:A)", "MATCH (a:A) WITH a, a AS b DELETE a DELETE b"], [], []),
@@ -161,8 +185,15 @@ def test_effects(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("CREATE (:A {x: 1})-[:T {y: 2}]->(:B:C)",
-         {"nodes-created": 2, "relationships-created": 1, "properties-set": 2, "labels-added": 3}),
+        (
+            "CREATE (:A {x: 1})-[:T {y: 2}]->(:B:C)",
+            {
+                "nodes-created": 2,
+                "relationships-created": 1,
+                "properties-set": 2,
+                "labels-added": 3,
+            },
+        ),
         ("MATCH (a:Old) SET a.x = 5, a:New", {"properties-set": 1, "labels-added": 1}),
         ("MATCH (a:Old) REMOVE a:Old", {"labels-removed": 1}),
         ("MATCH (a:Old) DETACH DELETE a", {"nodes-deleted": 1, "relationships-deleted": 1}),
