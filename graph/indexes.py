@@ -229,7 +229,15 @@ def _with_keys(runs: list[list[Any]], keys: list[Any]) -> list[list[Any]]:
 class Schema:
     """The indexes and constraints of a root. Immutable; a change makes a new schema."""
 
-    __slots__ = ("by_key", "by_label", "constraints", "filled", "indexes", "unique")
+    __slots__ = (
+        "__weakref__",
+        "by_key",
+        "by_label",
+        "constraints",
+        "filled",
+        "indexes",
+        "unique",
+    )
 
     def __init__(
         self,
