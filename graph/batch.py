@@ -28,7 +28,7 @@ from graph.cypher.syntax import Mode
 from graph.errors import CypherArgumentError, GraphError
 from graph.result import Batch, Result
 from graph.store import IdAllocator, Root
-from graph.transaction import Transaction, new_execution
+from graph.transaction import SYSTEM_RANDOM, Transaction, new_execution
 from graph.vector import Chunk, IntArray, Kind, Vector
 from graph.write_set import Counters, CreateNodes, CreateRelationships, WriteSet
 
@@ -76,8 +76,7 @@ def run_batch(
         savepoint: a fork of ``root`` as it is now, if the caller has one anyway.
         read_only: refuse writes; results of reads are then lazy and ``root`` is not touched.
     """
-    source = random if random is not None else Random()  # noqa: S311
-    run = _Run(engine, allocator, now, limits, source, read_only, root, savepoint)
+    run = _Run(engine, allocator, now, limits, random, read_only, root, savepoint)
     run.results = [None] * len(requests)
     for positions in _groups(requests):
         if len(positions) > 1 and run.together(requests, positions):
@@ -123,7 +122,7 @@ class _Run:
         allocator: IdAllocator,
         now: DateTime,
         limits: QueryLimits,
-        random: Random,
+        random: Random | None,
         read_only: bool,
         root: Root,
         savepoint: Root | None,
@@ -264,7 +263,8 @@ class _Run:
     ) -> list[Chunk]:
         numbers = Vector(Kind.INT, np.arange(count, dtype=np.int64))
         argument = Chunk({REQUEST: numbers}, count)
-        execution = new_execution(self.root, {}, self.now, self.random, self.limits, argument)
+        random = self.random if self.random is not None else SYSTEM_RANDOM
+        execution = new_execution(self.root, {}, self.now, random, self.limits, argument)
         execution.context.parameter_columns = columns
         execution.writer = writer
         execution.partition = REQUEST

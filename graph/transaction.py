@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Mapping
-from random import Random
+from random import Random, SystemRandom
 from typing import Any
 
 from neo4j.time import DateTime
@@ -29,12 +29,15 @@ from graph.store import IdAllocator, Root
 from graph.vector import Chunk
 from graph.write_set import Counters, WriteSet
 
-__all__ = ["Transaction", "new_execution"]
+__all__ = ["SYSTEM_RANDOM", "Transaction", "new_execution"]
 
 ACCESS_MODE = "Neo.ClientError.Statement.AccessMode"
 TRANSACTION_FAILED = "Neo.ClientError.Transaction.TransactionTerminated"
 SCHEMA_AFTER_WRITE = "Neo.ClientError.Transaction.ForbiddenDueToTransactionType"
 _DEFAULT_LIMITS = QueryLimits()
+# Has no state, so that threads may share it; seeding a generator of its own would cost a
+# transaction more than a point read does.
+SYSTEM_RANDOM: Random = SystemRandom()
 # Open cursors after which finished ones are looked for and forgotten.
 _CURSORS_CHECKED = 64
 
@@ -74,7 +77,8 @@ class Transaction:
             allocator: gives the ids of what is created.
             now: the transaction's clock, one instant for all its statements.
             limits: for each statement.
-            random: source of rand() and randomUUID(); seeded by the caller for determinism.
+            random: source of rand() and randomUUID(), seeded where runs are to be repeated;
+                default: the system's.
         """
         self.root = root
         self.read_only = read_only
@@ -86,7 +90,7 @@ class Transaction:
         self._allocator = allocator
         self._limits = limits
         self._now = now
-        self._random = random if random is not None else Random()  # noqa: S311
+        self._random = random if random is not None else SYSTEM_RANDOM
         self._cursors: list[weakref.ref[_Cursor]] = []
 
     def run(self, prepared: Prepared, parameters: Mapping[str, Any] | None = None) -> Result:

@@ -12,6 +12,7 @@ All are immutable once made and shared by threads; the caches are bounded.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,8 +27,9 @@ from graph.cypher.planner_context import free_variables
 from graph.cypher.procedures import Procedures
 from graph.cypher.rules import rewrite_plan
 from graph.cypher.rules.batching import batchable
-from graph.cypher.statistics import plan_epoch, statistics_of
+from graph.cypher.statistics import graph_magnitude, schema_key, statistics_of
 from graph.cypher.syntax import Mode, Query, SchemaCommand
+from graph.indexes import Schema
 from graph.store import Root
 
 __all__ = ["Executable", "Prepared", "Shape"]
@@ -53,17 +55,22 @@ class Executable:
 class Shape:
     """A statement with its literals lifted out."""
 
-    __slots__ = ("_executables", "_procedures", "analysed", "statement")
+    __slots__ = ("_executables", "_latest", "_procedures", "analysed", "statement")
 
     def __init__(self, analysed: Analysed, procedures: Procedures) -> None:
         self.analysed = analysed
         self.statement = analysed.statement
         self._procedures = procedures
         self._executables: dict[Hashable, Executable] = {}
+        self._latest: tuple[weakref.ref[Schema], Hashable, Executable] | None = None
 
     def executable(self, root: Root) -> Executable:
         """The plan for a root, made now if there is none yet that fits."""
-        epoch = plan_epoch(root)
+        latest = self._latest
+        magnitude = graph_magnitude(root)
+        if latest is not None and latest[0]() is root.schema and latest[1] == magnitude:
+            return latest[2]
+        epoch = (magnitude, schema_key(root))
         found = self._executables.get(epoch)
         if found is None:
             found = self._plan(root)
@@ -71,6 +78,8 @@ class Shape:
                 # Another thread may have removed it just now.
                 self._executables.pop(next(iter(self._executables), None), None)
             self._executables[epoch] = found
+        # A weak reference: an index that was dropped must not live on in a cache of plans.
+        self._latest = (weakref.ref(root.schema), magnitude, found)
         return found
 
     def _plan(self, root: Root) -> Executable:

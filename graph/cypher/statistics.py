@@ -7,7 +7,7 @@ from typing import Any
 from graph.cypher.planner_context import NodeIndex, Statistics
 from graph.store import Root
 
-__all__ = ["plan_epoch", "statistics_of"]
+__all__ = ["graph_magnitude", "schema_key", "statistics_of"]
 
 # A plan is made anew when the number of nodes or of relationships has grown or shrunk by a factor
 # of about 2 ** _BITS: estimates only choose between ways that are all correct.
@@ -37,8 +37,12 @@ def statistics_of(root: Root) -> Statistics:
     )
 
 
-def plan_epoch(root: Root) -> tuple[Any, ...]:
-    """Equal for roots that may share a plan: the same indexes, and counts of like magnitude."""
-    indexes = tuple([index.info for index in root.schema.indexes.values()])
+def graph_magnitude(root: Root) -> tuple[int, int]:
+    """Equal for roots whose counts are of like magnitude."""
     nodes = root.node_count.bit_length() // _BITS
-    return nodes, root.relationship_count.bit_length() // _BITS, indexes
+    return nodes, root.relationship_count.bit_length() // _BITS
+
+
+def schema_key(root: Root) -> tuple[Any, ...]:
+    """Equal for roots with the same indexes."""
+    return tuple([index.info for index in root.schema.indexes.values()])

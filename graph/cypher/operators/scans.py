@@ -26,6 +26,7 @@ __all__ = [
 
 _INT64_MAX = 2**63 - 1
 # What an index can never hold, though a query may compare with it.
+_SCALARS = frozenset((int, str, float, bool))
 _NOT_STORED = (dict, NodeRef, RelationshipRef, PathRef)
 
 
@@ -91,10 +92,15 @@ class NodeIndexSeekOperator(Operator):
         root = context.root
         index = root.find_index(self.label, self.keys)
         assert index is not None, f"plan is older than the schema: no index on :{self.label}"
+        fixed = all(value.fixed(context) for value in self.values)
         for chunk in self.input.stream(execution):
             execution.budget.check()
-            columns = [probe_values(v.evaluate(chunk, context)) for v in self.values]
-            probes = list(zip(*columns, strict=True))
+            if fixed and chunk.length == 1:
+                found = [value.value(context) for value in self.values]
+                probes = [tuple([v if _storable(v) else None for v in found])]
+            else:
+                columns = [probe_values(v.evaluate(chunk, context)) for v in self.values]
+                probes = list(zip(*columns, strict=True))
             rows, ids = root.index_lookup(index, probes)
             if not len(ids):
                 continue
@@ -102,8 +108,8 @@ class NodeIndexSeekOperator(Operator):
             if chunk.length == 1 and len(ids) == 1:
                 yield Chunk({**chunk.columns, self.variable: vector}, 1)
             else:
-                found = pick(chunk, rows, {self.variable: vector})
-                yield from slices(found, execution.chunk_rows)
+                joined = pick(chunk, rows, {self.variable: vector})
+                yield from slices(joined, execution.chunk_rows)
 
 
 def probe_values(vector: Vector) -> list[Any]:
@@ -117,6 +123,8 @@ def probe_values(vector: Vector) -> list[Any]:
 
 
 def _storable(value: Any) -> bool:
+    if type(value) in _SCALARS:
+        return True
     if isinstance(value, (list, tuple)):
         return all(v is not None and not isinstance(v, (list, *_NOT_STORED)) for v in value)
     return not isinstance(value, _NOT_STORED)
