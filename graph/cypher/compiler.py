@@ -279,6 +279,14 @@ class _Compiler:
         operator = rows.ProjectOperator(source, self.items(plan.items, columns))
         return operator, _kinds(plan.items, columns)
 
+    def prune(self, plan: p.Prune, outer: Columns) -> tuple[Operator, Columns]:
+        source, columns = self.compile(plan.input, outer)
+        kept = {name: kind for name, kind in columns.items() if name in plan.names}
+        hidden = sum(name == p.REQUEST or name.startswith("@row") for name in columns)
+        if len(kept) + hidden >= len(columns):
+            return source, columns
+        return rows.PruneOperator(source, tuple(kept)), kept
+
     def recall(self, plan: p.Recall, outer: Columns) -> tuple[Operator, Columns]:
         source, columns = self.compile(plan.input, outer)
         recalled = {name: outer[name] for name in plan.names}
@@ -324,10 +332,19 @@ class _Compiler:
         bounds = None
         if isinstance(plan.source, FunctionCall) and plan.source.name == "range":
             bounds = tuple(self.expression(a, columns) for a in plan.source.arguments)
+        dropped: tuple[str, ...] = ()
+        if plan.needed is not None:
+            hidden = (p.REQUEST, "@row")
+            dropped = tuple(
+                name
+                for name in columns
+                if name not in plan.needed and not name.startswith(hidden)
+            )
         operator = rows.UnwindOperator(
-            source, self.expression(plan.source, columns), plan.variable, bounds
+            source, self.expression(plan.source, columns), plan.variable, bounds, dropped
         )
-        return operator, {**columns, plan.variable: None}
+        kept = {name: kind for name, kind in columns.items() if name not in dropped}
+        return operator, {**kept, plan.variable: None}
 
     def procedure_call(self, plan: p.ProcedureCall, outer: Columns) -> tuple[Operator, Columns]:
         source, columns = self.compile(plan.input, outer)
@@ -484,6 +501,7 @@ _METHODS: dict[type, Callable[[_Compiler, Any, Columns], tuple[Operator, Columns
     p.Filter: _Compiler.filter,
     p.Extend: _Compiler.extend,
     p.Project: _Compiler.project,
+    p.Prune: _Compiler.prune,
     p.Recall: _Compiler.recall,
     p.Aggregation: _Compiler.aggregation,
     p.Distinct: _Compiler.distinct,

@@ -49,7 +49,7 @@ def describe(
             "operatorType": _name(node),
             "args": arguments,
             "identifiers": _identifiers(node),
-            "children": [visit(child) for child in p.children(node)],
+            "children": [visit(_seen(child)) for child in p.children(node)],
         }
         if profile is not None:
             rows = profile.get(numbers[id(node)], 0)
@@ -71,9 +71,16 @@ def describe(
             **({} if profile is None else {"Rows": profile.get(0, 0), "DbHits": 0}),
         },
         "identifiers": list(fields_),
-        "children": [visit(plan)],
+        "children": [visit(_seen(plan))],
         **({} if profile is None else {"rows": profile.get(0, 0), "dbHits": 0}),
     }
+
+
+def _seen(node: p.Plan) -> p.Plan:
+    """The node below any ``Prune``: dropping columns is no step that anybody asks about."""
+    while isinstance(node, p.Prune):
+        node = node.input
+    return node
 
 
 def _name(node: p.Plan) -> str:

@@ -53,6 +53,7 @@ __all__ = [
     "Plan",
     "ProcedureCall",
     "Project",
+    "Prune",
     "Recall",
     "RelationshipScan",
     "RollUp",
@@ -286,6 +287,14 @@ class Project(Plan):
 
 
 @dataclass(frozen=True, slots=True)
+class Prune(Plan):
+    """Only those of the input's columns that are among ``names`` (and hidden ones of the run)."""
+
+    input: Plan
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Recall(Plan):
     """Adds columns of the argument again, which a projection of an inner query has dropped."""
 
@@ -348,9 +357,12 @@ class Limit(Plan):
 
 @dataclass(frozen=True, slots=True)
 class Unwind(Plan):
+    """One row for each element of a list. ``needed``: columns that are kept; ``None``: all."""
+
     input: Plan
     source: Expression
     variable: str
+    needed: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class Shape:
     def _plan(self, root: Root) -> Executable:
         assert isinstance(self.statement, Query)
         planned = plan_query(self.statement, statistics_of(root), self._procedures)
-        plan = rewrite_plan(planned.plan)
+        plan = rewrite_plan(planned.plan, planned.fields)
         return Executable(
             plan,
             compile_plan(plan, self._procedures),

@@ -25,6 +25,7 @@ __all__ = [
     "ExtendOperator",
     "FilterOperator",
     "ProjectOperator",
+    "PruneOperator",
     "RecallOperator",
     "UnwindOperator",
 ]
@@ -92,6 +93,21 @@ class ProjectOperator(Operator):
             yield Chunk(columns, chunk.length)
 
 
+class PruneOperator(Operator):
+    """Drops columns."""
+
+    __slots__ = ("input", "names")
+
+    def __init__(self, input: Operator, names: tuple[str, ...]) -> None:
+        self.input = input
+        self.names = names
+
+    def run(self, execution: Execution) -> Iterator[Chunk]:
+        names = (*self.names, *execution.carried)
+        for chunk in self.input.stream(execution):
+            yield Chunk({name: chunk.columns[name] for name in names}, chunk.length)
+
+
 class RecallOperator(Operator):
     """Columns of the outer row that each row belongs to."""
 
@@ -115,7 +131,7 @@ class UnwindOperator(Operator):
     ``bounds``: the arguments, if the list is a call of ``range``; such a list is never made.
     """
 
-    __slots__ = ("bounds", "input", "source", "variable")
+    __slots__ = ("bounds", "dropped", "input", "source", "variable")
 
     def __init__(
         self,
@@ -123,20 +139,24 @@ class UnwindOperator(Operator):
         source: Compiled,
         variable: str,
         bounds: tuple[Compiled, ...] | None = None,
+        dropped: tuple[str, ...] = (),
     ) -> None:
         self.input = input
         self.source = source
         self.variable = variable
         self.bounds = bounds
+        self.dropped = dropped
 
     def run(self, execution: Execution) -> Iterator[Chunk]:
         context, size = execution.context, execution.chunk_rows
         for chunk in self.input.stream(execution):
             execution.budget.check()
             if chunk.length == 1:
-                yield from self._one(chunk, self._list(chunk, context), execution)
+                value = self._list(chunk, context)
+                yield from self._one(self._narrow(chunk), value, execution)
                 continue
             lists = boxed(self.source.evaluate(chunk, context))
+            chunk = self._narrow(chunk)
             rows: list[int] = []
             values: list[Any] = []
             for row, value in enumerate(lists):
@@ -151,6 +171,12 @@ class UnwindOperator(Operator):
                         rows, values = rows[size:], values[size:]
             if values:
                 yield self._rows(chunk, rows, values)
+
+    def _narrow(self, chunk: Chunk) -> Chunk:
+        if not self.dropped:
+            return chunk
+        columns = {n: v for n, v in chunk.columns.items() if n not in self.dropped}
+        return Chunk(columns, chunk.length)
 
     def _list(self, chunk: Chunk, context: Context) -> Any:
         """The list of a single row; a Python range where the bounds are good."""

@@ -48,6 +48,7 @@ _READS = (
     p.Filter,
     p.Extend,
     p.Project,
+    p.Prune,
     p.Aggregation,
     p.Distinct,
     p.Sort,
@@ -83,12 +84,12 @@ def _walk(plan: p.Plan) -> Iterator[p.Plan]:
 def _writes_apart(plan: p.Plan, writes: Sequence[p.Plan], returns: bool) -> bool:
     # From the top: projections of what was created, then writes, then reads.
     node = plan
-    while isinstance(node, (p.Project, p.BuildPath)):
+    while isinstance(node, (p.Project, p.Prune, p.BuildPath)):
         node = node.input
     updates = [w for w in writes if not isinstance(w, p.Create)]
     if updates and (returns or len(writes) > 1 or not isinstance(updates[0], (p.Update, p.Merge))):
         return False
-    while isinstance(node, _WRITES):
+    while isinstance(node, (*_WRITES, p.Prune)):
         below = node.input
         if isinstance(node, p.Merge):
             return isinstance(below, p.Argument) and _merge_apart(node)
@@ -105,6 +106,7 @@ def _reads_by_index(reads: list[p.Plan]) -> bool:
         p.NodeIndexSeek,
         p.Filter,
         p.Project,
+        p.Prune,
         p.Extend,
         p.Expand,
         p.Unwind,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graph.cypher.plan import Plan, children
+from graph.cypher.rules.columns import prune_columns
 from graph.cypher.rules.count_store import count_store
 from graph.cypher.rules.merge_writes import merge_writes
+from graph.cypher.rules.reach import reach
 from graph.cypher.rules.semi_apply import semi_apply
 from graph.cypher.rules.top import top
 from graph.cypher.rules.walk import bottom_up
@@ -20,8 +22,8 @@ _RULES: tuple[Callable[[Plan], Plan], ...] = (merge_writes, semi_apply, top, cou
 _DEPTH_MAX = 300
 
 
-def rewrite_plan(plan: Plan) -> Plan:
-    """The plan after all rewrites.
+def rewrite_plan(plan: Plan, names: tuple[str, ...]) -> Plan:
+    """The plan after all rewrites; ``names``: the result's columns.
 
     Raises:
         LimitError: the plan is still too deep to be run.
@@ -33,7 +35,7 @@ def rewrite_plan(plan: Plan) -> Plan:
             f"The query needs a plan of more than {_DEPTH_MAX} steps. Split it into several.",
             code="Neo.ClientError.Statement.SyntaxError",
         )
-    return plan
+    return reach(prune_columns(plan, names))
 
 
 def _depth(plan: Plan) -> int:
