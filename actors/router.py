@@ -219,7 +219,7 @@ class Router:
             except TimeoutError:
                 raise OutcomeUnknown(UNKNOWN) from None
             if reply.status is Status.NOT_LEADER:
-                await self._refused(leader, term, reply, deadline)
+                await self._refused(leader, term, reply)
             elif reply.status is Status.OVERLOADED:
                 raise Overloaded(OVERLOADED)
             else:
@@ -256,7 +256,7 @@ class Router:
                 raise NotLeader(NO_LEADER) from None
             if reply.status is not Status.NOT_LEADER:
                 return reply, server, term
-            await self._refused(server, term, reply, deadline)
+            await self._refused(server, term, reply)
 
     async def read(self, request: Request) -> tuple[Reply, int]:
         """A query in read mode: (reply, server that holds its cursor)."""
@@ -310,7 +310,7 @@ class Router:
                 finally:
                     self.finish(asked.id)
                 if reply.status is Status.NOT_LEADER:
-                    await self._refused(leader, term, reply, deadline)
+                    await self._refused(leader, term, reply)
                     continue
             except ServerLost:
                 continue
@@ -337,6 +337,8 @@ class Router:
         Raises ``NotLeader`` at the deadline, or after the replication time-out.
         """
         loop = asyncio.get_running_loop()
+        if loop.time() >= deadline:  # what is sent now would only become unknown
+            raise NotLeader(NO_LEADER)
         deadline = min(deadline, loop.time() + self._timeout)
         while not (self.leader and self.term > after and self.alive(self.leader)):
             left = deadline - loop.time()
@@ -348,17 +350,12 @@ class Router:
                 continue
         return self.leader, self.term
 
-    async def _refused(self, server: int, term: int, reply: Reply, deadline: float) -> None:
-        """The server says that it does not lead: believe it, unless there is news meanwhile.
-
-        Raises ``NotLeader`` at the deadline.
-        """
+    async def _refused(self, server: int, term: int, reply: Reply) -> None:
+        """The server says that it does not lead: believe it, unless there is news meanwhile."""
         if reply.index > self.term:
             self._set_leader(reply.index, 0)
         elif self.leader == server and self.term == term:
             self.leader = 0
-        if asyncio.get_running_loop().time() >= deadline:
-            raise NotLeader(NO_LEADER)
         await asyncio.sleep(RETRY_SECONDS)
         if not self.leader and self.term == term > self._vacant_term:
             self._set_leader(term, server)  # no news: it may have been about to lead

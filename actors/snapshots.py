@@ -131,6 +131,10 @@ class SnapshotStore:
             self._incoming.close()
             self._incoming = None
 
+    def remove(self, name: str) -> None:
+        """``name`` cannot be used."""
+        self._disk.remove(self._path(name))
+
     def remove_older(self, name: str) -> None:
         """Called when ``name`` is loaded and the log has been cut to it."""
         self._remove_older(name)

@@ -30,6 +30,7 @@ from actors.raft.ready import HardState, RefusalReason, SnapshotMark, SnapshotWa
 from actors.replica import load_root
 from actors.snapshots import SnapshotStore
 from actors.wal import WriteAheadLog
+from graph.errors import CorruptionError
 
 __all__ = ["LogThread", "MachineThread", "Worker"]
 
@@ -37,12 +38,16 @@ log = structlog.get_logger()
 
 Task = Callable[[], None]
 
+# Whatever comes in meanwhile, what is to be done after a batch is not put off for longer.
+BATCH_TASKS_MAX = 256
+
 
 class Worker:
     """A thread that runs tasks in order, and ``after_batch`` when none is left for the moment.
 
-    Any exception ends the process through ``on_failure``: a server with a dead thread must not
-    look alive.
+    ``stop`` ends it without another ``after_batch``: what was not synced was not promised. Any
+    exception ends the process through ``on_failure``: a server with a dead thread must not look
+    alive.
     """
 
     def __init__(
@@ -76,14 +81,18 @@ class Worker:
 
     def _batch(self) -> bool:
         task = self._queue.get()
-        while True:
-            if task is None:
-                return False
+        done = 0
+        while task is not None:
             task()
+            done += 1
+            if done == BATCH_TASKS_MAX:
+                break
             try:
                 task = self._queue.get_nowait()
             except queue.Empty:
                 break
+        else:
+            return False
         if self._after_batch is not None:
             self._after_batch()
         return True
@@ -277,8 +286,9 @@ class MachineThread:
             try:
                 meta, stream = self._snapshots.load(name)
                 root = load_root(stream)
-            except DirectoryRefused as error:
+            except (DirectoryRefused, CorruptionError) as error:
                 log.warning("a snapshot from the leader cannot be loaded", error=str(error))
+                self._snapshots.remove(name)  # or the next start would begin from it
                 self._post(SnapshotRefused(*mark))
                 return
             self.machine.replica.restore(meta, root)
