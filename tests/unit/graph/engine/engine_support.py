@@ -19,11 +19,15 @@ from graph.write_set_codec import decode, encode
 NOW = DateTime(2024, 5, 17, 12, 30, 0, 0)
 
 
+# Plans are shared by all graphs of a test run, as by all transactions of a server.
+_ENGINE = Engine()
+
+
 class Graph:
     """One root and an engine. Every ``run`` is a transaction of its own."""
 
     def __init__(self, *script: str, chunk_rows: int = 2048) -> None:
-        self.engine = Engine()
+        self.engine = _ENGINE
         self.root = Root.empty()
         self.allocator = IdAllocator(0, 0)
         self.limits = QueryLimits(chunk_rows=chunk_rows)
