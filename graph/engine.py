@@ -101,12 +101,12 @@ class Engine:
                 self._shapes.move_to_end(key)
         if known is None:
             try:
-                known = self._make(key)
+                known = self._make(key, literals)
             except CypherError:
                 if not literals:
                     raise
                 # The error must show the client's own text; or it depends on the literals.
-                return self._make(text)
+                return self._make(text, {})
             if len(key) <= _KEPT_CHARS_MAX:
                 with self._lock:
                     self._shapes[key] = known
@@ -114,7 +114,7 @@ class Engine:
                         self._shapes.popitem(last=False)
         return replace(known, literals=literals) if literals else known
 
-    def _make(self, text: str) -> Prepared:
+    def _make(self, text: str, literals: Mapping[str, Any]) -> Prepared:
         statement = parse(text)
         if "`" + HIDDEN in text:
             _refuse_hidden(statement)
@@ -126,7 +126,13 @@ class Engine:
             if not local:
                 return self._foreign_show(statement)
             statement = show_query(statement, SHOW_COLUMNS[show])
-        analysed = analyse(statement, text, functions=self._functions, procedures=self._signatures)
+        analysed = analyse(
+            statement,
+            text,
+            functions=self._functions,
+            procedures=self._signatures,
+            literals=literals,
+        )
         shape = Shape(analysed, self._procedures)
         mode = statement.mode
         kind = "show" if show is not None else analysed.access.value

@@ -17,6 +17,7 @@ from neo4j.time import DateTime
 from graph.cypher.budget import Budget, QueryLimits, chunk_bytes
 from graph.cypher.evaluation import Context
 from graph.cypher.explain import describe
+from graph.cypher.graves import Graves
 from graph.cypher.operators.base import ONE_ROW, Execution
 from graph.cypher.operators.writer import Writer
 from graph.cypher.prepared import Executable, Prepared
@@ -185,7 +186,8 @@ class Transaction:
             for chunk in executable.operator.stream(execution):
                 if executable.fields:
                     execution.budget.charge(chunk_bytes(chunk))
-                    batches.append(_materialised(chunk, executable.fields, self.root))
+                    source = execution.context.graves or self.root
+                    batches.append(_materialised(chunk, executable.fields, source))
         except BaseException:
             self.untouched = writer.write_set.empty
             raise
@@ -263,7 +265,7 @@ def new_execution(
     return Execution(context, budget, argument, limits.chunk_rows)
 
 
-def _materialised(chunk: Chunk, fields: tuple[str, ...], root: Root) -> Batch:
+def _materialised(chunk: Chunk, fields: tuple[str, ...], root: Root | Graves) -> Batch:
     columns = chunk.columns
     return chunk.length, [materialise_column(columns[name], root) for name in fields]
 

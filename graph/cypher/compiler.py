@@ -461,16 +461,15 @@ class _Compiler:
         actions = merge.MergeActions(
             self.update_items(plan.on_create, given), self.update_items(plan.on_match, given)
         )
-        operator: Operator
+        match, _ = self.inner(plan.match, columns, plan.row)
+        general = merge.MergeOperator(
+            source, match, blueprint, plan.path, actions, plan.bound, plan.row
+        )
+        operator: Operator = general
         if plan.fast == "node":
-            operator = merge.MergeNodeOperator(source, blueprint, actions)
+            operator = merge.MergeNodeOperator(general)
         elif plan.fast == "relationship":
-            operator = merge.MergeRelationshipOperator(source, blueprint, actions, plan.undirected)
-        else:
-            match, _ = self.inner(plan.match, columns, plan.row)
-            operator = merge.MergeOperator(
-                source, match, blueprint, plan.path, actions, plan.bound, plan.row
-            )
+            operator = merge.MergeRelationshipOperator(general, plan.undirected)
         return operator, given
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from neo4j.time import DateTime
 
+from graph.cypher.graves import Graves
 from graph.cypher.references import boxed, tighten
 from graph.errors import CypherArgumentError, GraphError
 from graph.values import Node, Relationship
@@ -102,6 +103,8 @@ class Context:
     # Whether reading an entity that this transaction deleted must be noticed; statements that
     # delete nothing may switch it off.
     check_deleted: bool = True
+    # Relationships that this statement has deleted: their types can still be asked for.
+    graves: Graves | None = None
     # Values computed once per run, by the object that computes them.
     cache: dict[Any, Any] = field(default_factory=dict)
 

@@ -302,6 +302,10 @@ def type_names(ids: IntArray, context: Context) -> list[str | None]:
     """The types of relationships, each name looked up once."""
     types = context.root.relationship_types(ids).tolist()
     names = {type: context.root.type_name(type) for type in set(types) if type >= 0}
+    graves = context.graves
+    if graves is not None and -1 in types:
+        pairs = zip(ids.tolist(), types, strict=True)
+        return [names[type] if type >= 0 else graves.type_of(id) for id, type in pairs]
     return [names.get(type) for type in types]
 
 

@@ -268,7 +268,8 @@ def _harmless(
         return True
     elif item.action == "remove_labels":
         return not set(item.labels) & labels
-    else:
+    elif item.action != "merge" or variable in free_variables(item.value):
+        # What ``+=`` writes is only known at run time; the operator looks before it begins.
         return False
     return item.value is None or not _touches(item.value, variable, entities)
 

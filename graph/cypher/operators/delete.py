@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from graph.cypher.evaluation import Compiled
+from graph.cypher.graves import Graves
 from graph.cypher.operators.base import Execution, Operator
 from graph.cypher.operators.expand import expand_pieces
 from graph.cypher.operators.writer import consume, writer_of
@@ -50,6 +51,11 @@ class DeleteOperator(Operator):
                 attached.append(found)
             relationships = _joined(attached)
         relationships = relationships[root.relationships_alive(relationships)]
+        if len(relationships):
+            context = execution.context
+            if context.graves is None:
+                context.graves = Graves(root)
+            context.graves.bury(relationships)
         step = WriteSet()
         step.delete_relationships(relationships)
         step.delete_nodes(nodes)

@@ -45,6 +45,12 @@ class MergeActions:
     on_create: UpdateItems
     on_match: UpdateItems
 
+    def keep(self, execution: Execution, chunk: Chunk, columns: dict[str, Vector]) -> bool:
+        """Whether the rows' keys stay what they are, so that all rows may run at once."""
+        return self.on_create.keeps(execution, chunk, columns) and self.on_match.keeps(
+            execution, chunk, columns
+        )
+
 
 def _refuse_nulls(columns: dict[str, Vector], what: str) -> None:
     for key, vector in columns.items():
@@ -120,12 +126,13 @@ def _gathered(input: Operator, execution: Execution) -> Chunk | None:
 class MergeNodeOperator(Operator):
     """One node by its labels and properties, for all rows at once."""
 
-    __slots__ = ("actions", "blueprint", "input")
+    __slots__ = ("actions", "blueprint", "general", "input")
 
-    def __init__(self, input: Operator, blueprint: Blueprint, actions: MergeActions) -> None:
-        self.input = input
-        self.blueprint = blueprint
-        self.actions = actions
+    def __init__(self, general: MergeOperator) -> None:
+        self.input = general.input
+        self.blueprint = general.blueprint
+        self.actions = general.actions
+        self.general = general
 
     def run(self, execution: Execution) -> Iterator[Chunk]:
         chunk = _gathered(self.input, execution)
@@ -134,6 +141,9 @@ class MergeNodeOperator(Operator):
         node = self.blueprint.nodes[0]
         columns = node.properties.columns(chunk, execution)
         _refuse_nulls(columns, "a node")
+        if not self.actions.keep(execution, chunk, columns):
+            yield from self.general.rows(execution, [chunk])
+            return
         keys = _row_keys(columns, chunk.length)
         found = self._find(execution, columns, keys)
         missing = _Missing.of([r for r, key in enumerate(keys) if not found.get(key)], keys)
@@ -228,14 +238,13 @@ def _index_for(
 class MergeRelationshipOperator(Operator):
     """One relationship between bound nodes, for all rows at once."""
 
-    __slots__ = ("actions", "blueprint", "input", "undirected")
+    __slots__ = ("actions", "blueprint", "general", "input", "undirected")
 
-    def __init__(
-        self, input: Operator, blueprint: Blueprint, actions: MergeActions, undirected: bool
-    ) -> None:
-        self.input = input
-        self.blueprint = blueprint
-        self.actions = actions
+    def __init__(self, general: MergeOperator, undirected: bool) -> None:
+        self.input = general.input
+        self.blueprint = general.blueprint
+        self.actions = general.actions
+        self.general = general
         self.undirected = undirected
 
     def run(self, execution: Execution) -> Iterator[Chunk]:
@@ -245,6 +254,9 @@ class MergeRelationshipOperator(Operator):
         new = self.blueprint.relationships[0]
         columns = new.properties.columns(chunk, execution)
         _refuse_nulls(columns, "a relationship")
+        if not self.actions.keep(execution, chunk, columns):
+            yield from self.general.rows(execution, [chunk])
+            return
         sources = _bound_end(chunk, new.source)
         targets = _bound_end(chunk, new.target)
         keys = _row_keys(columns, chunk.length)
@@ -342,8 +354,11 @@ class MergeOperator(Operator):
         )
 
     def run(self, execution: Execution) -> Iterator[Chunk]:
+        yield from self.rows(execution, consume(self.input, execution))
+
+    def rows(self, execution: Execution, chunks: list[Chunk]) -> Iterator[Chunk]:
         results: list[Chunk] = []
-        for chunk in consume(self.input, execution):
+        for chunk in chunks:
             for row in range(chunk.length):
                 execution.budget.check()
                 results.extend(self._row(execution, chunk.slice(row, row + 1)))

@@ -28,6 +28,7 @@ from graph.cypher.operators.writer import (
 )
 from graph.cypher.plan import REQUEST
 from graph.cypher.references import NodeRef, PathRef, RelationshipRef, boxed
+from graph.cypher.semantics import equals
 from graph.errors import CypherTypeError, LimitError
 from graph.vector import BoolArray, Chunk, IntArray, Kind, Vector
 from graph.write_set import WriteSet
@@ -66,6 +67,20 @@ class UpdateItems:
         for rows in self._waves(execution, chunk):
             execution.budget.check()
             self._apply(execution, chunk if rows is None else chunk.take(rows, len(rows)))
+
+    def keeps(self, execution: Execution, chunk: Chunk, columns: dict[str, Vector]) -> bool:
+        """Whether no ``+=`` changes the ``columns`` (by key) that rows were found by."""
+        for step in self.steps:
+            if step.action != "merge" or not columns:
+                continue
+            assert step.value is not None
+            held = {key: boxed(vector) for key, vector in columns.items()}
+            maps = boxed(step.value.evaluate(chunk, execution.context))
+            for row, value in enumerate(maps):
+                for key, new in (map_of(value, execution.context.root) or {}).items():
+                    if key in held and equals(held[key][row], new) is not True:
+                        return False
+        return True
 
     def _apply(self, execution: Execution, chunk: Chunk) -> None:
         writer = writer_of(execution)

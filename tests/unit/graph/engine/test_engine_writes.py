@@ -248,3 +248,15 @@ def test_parameters_of_a_write_are_not_kept() -> None:
     graph.run("CREATE (:A {l: $values})", values=values)
     values.append(3)
     assert graph.value("MATCH (a:A) RETURN a.l") == [1, 2]
+
+
+def test_a_deleted_relationship_still_has_type_and_ends() -> None:
+    graph = Graph("CREATE (:A)-[:T {w: 1}]->(:B), (:A)-[:U]->(:B)")
+    rows = graph.run("MATCH ()-[r]->() WHERE r.w = 1 DELETE r RETURN type(r), r, [r] AS l")
+    ((name, relationship, listed),) = rows
+    assert (name, relationship.type, relationship.properties) == ("T", "T", {})
+    assert (relationship.start, relationship.end) == (0, 1)
+    assert listed == [relationship]
+    with pytest.raises(GraphError) as raised:
+        graph.run("MATCH ()-[r:U]->() DELETE r RETURN r.w")
+    assert raised.value.code == "Neo.ClientError.Statement.EntityNotFound"
