@@ -248,6 +248,18 @@ class _Group:
             relationships, neighbours = relationships[order], neighbours[order]
         return relationships, neighbours
 
+    def degrees(self, local: IntArray, alive: Alive) -> IntArray:
+        """Entries of many nodes, counted."""
+        if self.dead:
+            return np.bincount(self.expand(local, alive)[0], minlength=len(local))
+        counts = np.zeros(len(local), dtype=np.int64)
+        for run in self.runs:
+            counts += run.offsets[local + 1] - run.offsets[local]
+        if self.tail_count and self.tail is not None:
+            tail = np.bincount(self.tail[0, : self.tail_count], minlength=CHUNK_IDS)
+            counts += tail[local]
+        return counts
+
     def expand(self, local: IntArray, alive: Alive) -> Edges:
         """Entries of many nodes; rows are positions in ``local``. Order: row, relationship."""
         found: list[Edges] = []
@@ -403,7 +415,16 @@ class Adjacency:
         flat = self._flat
         if flat is not None and not flat.dirty_any:
             return flat.bounds.take(ids + 2, mode="clip") - flat.bounds.take(ids + 1, mode="clip")
-        return np.bincount(self.expand(ids, alive)[0], minlength=len(ids))
+        # Each node once: a hub that many rows end at is not to be counted for each of them.
+        nodes, places = np.unique(ids, return_inverse=True)
+        counts = np.zeros(len(nodes), dtype=np.int64)
+        for number, rows, offsets, _ in pieces(nodes):
+            group = self.groups.get(number)
+            if group is not None:
+                if isinstance(offsets, slice):
+                    offsets = np.arange(offsets.start, offsets.stop)
+                counts[rows] = group.degrees(offsets, alive)
+        return counts[places]
 
     def expand(self, ids: IntArray, alive: Alive) -> Edges:
         """Entries of many nodes; rows are positions in ``ids``. Order: row, relationship."""

@@ -65,6 +65,7 @@ class State:
         "dropped",
         "election_deadline_ms",
         "id",
+        "hurried_campaigns",
         "installing",
         "leader",
         "leader_heard_ms",
@@ -109,6 +110,8 @@ class State:
             )
         self.leader = 0
         self.leader_heard_ms = now_ms
+        # Time-outs still to be drawn short, because the leader is known to be dead.
+        self.hurried_campaigns = 0
         self.votes: dict[int, bool] = {}
         self.leadership: Leadership | None = None
         self.context_counter = 0
@@ -142,9 +145,13 @@ class State:
 
     def reset_election_deadline(self) -> None:
         """Draw a new time-out (paper, 5.2: randomised anew, so that split votes do not repeat)."""
-        self.election_deadline_ms = self.now_ms + self.random.randint(
-            self.config.election_timeout_min_ms, self.config.election_timeout_max_ms
-        )
+        shortest = self.config.election_timeout_min_ms
+        longest = self.config.election_timeout_max_ms
+        if self.hurried_campaigns:
+            self.hurried_campaigns -= 1
+            shortest = self.config.heartbeat_interval_ms
+            longest = 2 * shortest
+        self.election_deadline_ms = self.now_ms + self.random.randint(shortest, longest)
 
     def become_follower(self, term: int, leader: int) -> None:
         """Follow ``leader`` (0: nobody yet) in ``term``, which is this one or a later one."""
@@ -158,6 +165,8 @@ class State:
         self.role = Role.FOLLOWER
         self.leader = leader
         self.votes = {}
+        if leader:
+            self.hurried_campaigns = 0
         self.reset_election_deadline()
 
     def drop(self) -> None:
