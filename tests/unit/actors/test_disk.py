@@ -53,6 +53,7 @@ def test_replace_is_whole_and_leaves_nothing_behind(tmp_path: Path) -> None:
     disk = FileDisk(tmp_path)
     (tmp_path / "f.tmp").write_bytes(b"left by a crash")
     disk.replace("f", b"one")
+    assert disk.read("f") == b"one"
     disk.replace("f", b"two")
     assert disk.read("f") == b"two"
     assert disk.names(".") == ["f"]

@@ -156,6 +156,7 @@ def test_the_same_log_gives_the_same_table_whatever_the_snapshot(
         whole.record(transaction, index)
         restored.record(transaction, index)
     assert restored.encode() == whole.encode()
+    assert total(restored) == restored._ids
     assert OutcomeTable.decode(whole.encode()).encode() == whole.encode()
     for gateway in range(1, 8):
         for identity in range(1, 42):

@@ -239,6 +239,16 @@ def test_what_was_dropped_is_applied_from_the_log_if_it_was_committed() -> None:
     assert old.outcomes.find(7, 3) is None
 
 
+def test_an_entry_of_another_leader_completes_nothing() -> None:
+    history = History()
+    leader = led(history)
+    waiting = history.write(leader, "a")
+    payload = commands.encode_transactions([TransactionId(8, 1, 0)], [])
+    assert leader.apply(Entry(2, 2, EntryKind.COMMAND, payload)) is None
+    assert list(leader.pending) == [waiting]
+    assert leader.outcomes.find(8, 1) == 2
+
+
 def test_an_old_leader_may_lead_again() -> None:
     history = History()
     server, follower = led(history), Replica()

@@ -244,6 +244,20 @@ def test_compaction_keeps_a_segment_whose_entries_were_cut_but_reach_further(
     assert reread(disk).entries == [*entries(1, 5), *entries(6, 6, term=2)]
 
 
+def test_a_segment_that_compaction_leaves_behind_is_synced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk = MemoryDisk()
+    log, _ = opened(disk)
+    log.append(None, entries(1, 10))
+    monkeypatch.setattr(wal, "SEGMENT_BYTES_MAX", 1)
+    log.sync()
+    log.append(HardState(2, 0), entries(6, 6, term=2))
+    log.compact(7)
+    assert len(segments(disk)) == 3
+    assert reread(disk.crash()).entries == [*entries(1, 5), *entries(6, 6, term=2)]
+
+
 def test_the_same_segments_can_be_compacted_after_a_restart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -402,6 +416,7 @@ def test_damage_in_an_earlier_segment_is_refused_even_at_its_end(
         damaged.overwrite(FIRST, data[:size])
         with pytest.raises(DirectoryRefused):
             opened(damaged)
+        assert damaged.files[FIRST] == data[:size]
     damaged = disk.copy()
     damaged.overwrite(FIRST, data[: frame_starts(data)[-1]])  # a whole frame is missing
     with pytest.raises(DirectoryRefused):
