@@ -34,7 +34,7 @@ START_SECONDS_MAX = 120.0
 # Waits between two tries to start a server that dies at once.
 BACKOFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0)
 # A life this long shows that the server works: the next death is not counted with the earlier ones.
-GOOD_LIFE_SECONDS = 20.0
+GOOD_LIFE_SECONDS = 3.0
 # How often servers of other hosts are looked for: while some are missing, and otherwise.
 SEARCH_SECONDS = 1.0
 SEARCH_IDLE_SECONDS = 5.0

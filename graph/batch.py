@@ -20,6 +20,7 @@ import numpy as np
 from neo4j.time import DateTime
 
 from graph.cypher.budget import QueryLimits, chunk_bytes
+from graph.cypher.operators.base import Execution
 from graph.cypher.operators.writer import SharedWrites, Writer
 from graph.cypher.plan import REQUEST
 from graph.cypher.prepared import Executable, Prepared
@@ -38,7 +39,6 @@ Request = tuple[Prepared, Mapping[str, Any]]
 _DEFAULT_LIMITS = QueryLimits()
 # Requests in one run: more gain nothing, and a failure repeats all of them.
 _REQUESTS_MAX = 1024
-_FAILURES = (GraphError, OverflowError)
 
 
 @dataclass
@@ -143,7 +143,11 @@ class _Run:
     def alone(self, request: Request, position: int) -> None:
         """Run one request by itself; its error, if any, is its result."""
         prepared, parameters = request
-        fallback = self._fallback(prepared)
+        try:
+            fallback = self._fallback(prepared)
+        except GraphError as error:  # it cannot be planned
+            self.results[position] = error
+            return
         transaction = Transaction(
             self.engine,
             self.root,
@@ -160,9 +164,14 @@ class _Run:
                 result = self._held(result)
         except GraphError as error:
             self.results[position] = error
-            if not transaction.untouched:
-                assert fallback is not None, "a statement of one step leaves nothing behind"
-                self.root = fallback
+            self._undo(transaction.untouched, fallback)
+            return
+        except Exception as error:  # a bug of ours must not take the other requests with it
+            self._undo(transaction.untouched, fallback)
+            self.results[position] = GraphError(
+                f"Internal error of the engine: {type(error).__name__}: {error}."
+                " Nothing was done. Please report it with the query."
+            )
             return
         self.results[position] = result
         self._wrote((position,), transaction.write_set)
@@ -189,6 +198,11 @@ class _Run:
             return None
         return self._fork()
 
+    def _undo(self, untouched: bool, fallback: Root | None) -> None:
+        if not untouched:
+            assert fallback is not None, "a statement of one step leaves nothing behind"
+            self.root = fallback
+
     def _fork(self) -> Root:
         if self.savepoint is not None:
             savepoint, self.savepoint = self.savepoint, None
@@ -207,25 +221,29 @@ class _Run:
         prepared = requests[positions[0]][0]
         if prepared.kind == "write" and self.read_only:
             return False
-        executable = prepared.shape.executable(self.root)
-        if not executable.batchable:
-            return False
         try:
+            executable = prepared.shape.executable(self.root)
+            if not executable.batchable:
+                return False
             columns = self._parameter_columns(prepared, requests, positions)
-        except _FAILURES:
+        except Exception:  # a parameter is missing or cannot be a column
             return False
         fallback = None
         if prepared.kind == "write" and not executable.one_step:
             fallback = self._fork()
-        writer = Writer(self.root, self.allocator)
+        random = self.random if self.random is not None else SYSTEM_RANDOM
+        numbers = Vector(Kind.INT, np.arange(len(positions), dtype=np.int64))
+        argument = Chunk({REQUEST: numbers}, len(positions))
+        execution = new_execution(self.root, {}, self.now, random, self.limits, argument)
+        writer = Writer(
+            self.root, self.allocator, execution.budget if executable.one_step else None
+        )
         writer.shared = SharedWrites()
         try:
-            chunks = self._run(executable, columns, len(positions), writer)
+            chunks = self._run(executable, columns, execution, writer)
             rows = _split(chunks, executable.fields, len(positions), self.root)
-        except _FAILURES:
-            if not writer.write_set.empty:
-                assert fallback is not None, "a plan of one step leaves nothing behind"
-                self.root = fallback
+        except Exception:  # whatever it was, the requests run one by one and each tells
+            self._undo(writer.write_set.empty, fallback)
             return False
         counters: Sequence[Counters | None] = [None] * len(positions)
         if prepared.kind == "write":
@@ -258,13 +276,9 @@ class _Run:
         self,
         executable: Executable,
         columns: dict[str, Vector],
-        count: int,
+        execution: Execution,
         writer: Writer,
     ) -> list[Chunk]:
-        numbers = Vector(Kind.INT, np.arange(count, dtype=np.int64))
-        argument = Chunk({REQUEST: numbers}, count)
-        random = self.random if self.random is not None else SYSTEM_RANDOM
-        execution = new_execution(self.root, {}, self.now, random, self.limits, argument)
         execution.context.parameter_columns = columns
         execution.writer = writer
         execution.partition = REQUEST

@@ -178,8 +178,9 @@ class Transaction:
     ) -> Result:
         if self._cursors:
             self._leave_cursors()
-        writer = Writer(self.root, self._allocator)
         execution = self._execution(prepared, parameters)
+        last = execution.budget if executable.one_step else None
+        writer = Writer(self.root, self._allocator, last)
         execution.writer = writer
         batches: list[Batch] = []
         try:

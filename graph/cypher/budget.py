@@ -80,6 +80,12 @@ class Budget:
                 " collect less, or split it into batches."
             )
 
+    def lift(self) -> None:
+        """No more limits: the statement has done what it had to do, and must not fail any more."""
+        self._clock = None
+        self._cancelled = None
+        self._max = 1 << 62
+
     def release(self, size_bytes: int, /) -> None:
         """Count memory as given back."""
         self.used_bytes -= size_bytes

@@ -336,9 +336,7 @@ class _Compiler:
         if plan.needed is not None:
             hidden = (p.REQUEST, "@row")
             dropped = tuple(
-                name
-                for name in columns
-                if name not in plan.needed and not name.startswith(hidden)
+                name for name in columns if name not in plan.needed and not name.startswith(hidden)
             )
         operator = rows.UnwindOperator(
             source, self.expression(plan.source, columns), plan.variable, bounds, dropped

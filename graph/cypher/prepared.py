@@ -17,16 +17,15 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from graph.cypher import plan as p
 from graph.cypher.analysis import Analysed
 from graph.cypher.compiler import compile_plan
 from graph.cypher.operators.base import Operator
-from graph.cypher.plan import Plan, children
+from graph.cypher.plan import Plan
 from graph.cypher.planner import plan_query
-from graph.cypher.planner_context import free_variables
 from graph.cypher.procedures import Procedures
 from graph.cypher.rules import rewrite_plan
 from graph.cypher.rules.batching import batchable
+from graph.cypher.rules.steps import one_step
 from graph.cypher.statistics import graph_magnitude, schema_key, statistics_of
 from graph.cypher.syntax import Mode, Query, SchemaCommand
 from graph.indexes import Schema
@@ -48,7 +47,7 @@ class Executable:
     fields: tuple[str, ...]
     # Whether one run may serve many requests (``rules/batching.py``).
     batchable: bool
-    # Whether it writes in at most one step, so that a failure leaves nothing behind.
+    # Whether it writes in at most one step and cannot fail after it (``rules/steps.py``).
     one_step: bool
 
 
@@ -91,7 +90,7 @@ class Shape:
             compile_plan(plan, self._procedures),
             planned.fields,
             batchable(plan, returns=bool(planned.fields)),
-            _one_step(plan),
+            one_step(plan),
         )
 
 
@@ -137,28 +136,3 @@ class Prepared:
         command = self.shape.statement
         assert isinstance(command, SchemaCommand)
         return command
-
-
-def _one_step(plan: Plan) -> bool:
-    """Whether the plan applies at most one write set."""
-    writes: list[Plan] = []
-    stack = [plan]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, (p.Create, p.Delete, p.Update, p.Merge)):
-            writes.append(node)
-        stack.extend(children(node))
-    if not writes:
-        return True
-    if len(writes) > 1:
-        return False
-    write = writes[0]
-    if isinstance(write, p.Merge):
-        return bool(write.fast) and not write.on_create and not write.on_match
-    if isinstance(write, p.Update):
-        return len(write.items) == 1 and not _reads(write.items[0])
-    return True
-
-
-def _reads(item: p.UpdateItem) -> bool:
-    return bool(free_variables(item.value))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from graph.cypher.evaluation import Compiled
-from graph.cypher.operators.base import Execution, Operator
+from graph.cypher.operators.base import Execution, Operator, concat_chunks, slices
 from graph.cypher.operators.writer import (
     MapColumns,
     SharedWrites,
@@ -298,6 +298,9 @@ class UpdateOperator(Operator):
 
     def run(self, execution: Execution) -> Iterator[Chunk]:
         chunks = consume(self.input, execution)
-        for chunk in chunks:
-            self.items.run(execution, chunk)
-        yield from chunks
+        if not chunks:
+            return
+        # All rows at once: the fewer waves, the fewer steps.
+        rows = concat_chunks(chunks)
+        self.items.run(execution, rows)
+        yield from slices(rows, execution.chunk_rows)

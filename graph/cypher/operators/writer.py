@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from graph.cypher.budget import chunk_bytes
+from graph.cypher.budget import Budget, chunk_bytes
 from graph.cypher.evaluation import Compiled
 from graph.cypher.operators.base import Execution, Operator
 from graph.cypher.references import NodeRef, RelationshipRef, boxed
@@ -63,9 +63,11 @@ class SharedWrites:
 class Writer:
     """Writes of one statement, or (``shared``) of many that run together."""
 
-    __slots__ = ("allocator", "counters", "root", "shared", "write_set")
+    __slots__ = ("_last", "allocator", "counters", "root", "shared", "write_set")
 
-    def __init__(self, root: Root, allocator: IdAllocator) -> None:
+    def __init__(self, root: Root, allocator: IdAllocator, last: Budget | None = None) -> None:
+        """``last``: the budget, if the first step is the last thing that may fail."""
+        self._last = last
         self.root = root
         self.allocator = allocator
         self.write_set = WriteSet()
@@ -76,8 +78,11 @@ class Writer:
         """Apply one step to the root. Raises what ``Root.apply`` raises, with nothing changed."""
         if step.empty:
             return
+        assert self._last is None or self.write_set.empty, "the plan was to write in one step"
         self.counters.add(self.root.apply(step))
         self.write_set.extend(step)
+        if self._last is not None:
+            self._last.lift()
 
 
 def writer_of(execution: Execution) -> Writer:

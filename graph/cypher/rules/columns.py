@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from graph.cypher import plan as p
 from graph.cypher.planner_context import free_variables
@@ -44,16 +44,16 @@ class _Pruner:
         pruned = walk.visit(plan, needed)
         return pruned, walk.argument
 
-    def below(self, plan: Any, needed: Names) -> Any:
+    def below(self, plan: Any, needed: Names) -> p.Plan:
         """A node that copies rows: its input, narrowed."""
         source = self.visit(plan.input, needed)
         if not isinstance(source, p.Argument):
             source = p.Prune(source, tuple(sorted(needed)), rows=source.rows)
-        return replace(plan, input=source)
+        return cast(p.Plan, replace(plan, input=source))
 
-    def through(self, plan: Any, needed: Names) -> Any:
+    def through(self, plan: Any, needed: Names) -> p.Plan:
         """A node that passes its input's columns on."""
-        return replace(plan, input=self.visit(plan.input, needed))
+        return cast(p.Plan, replace(plan, input=self.visit(plan.input, needed)))
 
     # ----------------------------------------------------------------- leaves and patterns
 
@@ -173,13 +173,13 @@ class _Pruner:
     def cartesian(self, plan: p.Cartesian, needed: Names) -> p.Plan:
         right, _ = self.inner(plan.right, needed)
         right = p.Prune(right, tuple(sorted(needed)), rows=right.rows)
-        return replace(self.below(plan, needed), right=right)
+        return self.below(replace(plan, right=right), needed)
 
     def hash_join(self, plan: p.HashJoin, needed: Names) -> p.Plan:
         wanted = needed | _free(plan.right_keys)
         right, _ = self.inner(plan.right, wanted)
         right = p.Prune(right, tuple(sorted(wanted)), rows=right.rows)
-        return replace(self.below(plan, needed | _free(plan.left_keys)), right=right)
+        return self.below(replace(plan, right=right), needed | _free(plan.left_keys))
 
     def union(self, plan: p.Union, needed: Names) -> p.Plan:
         names = frozenset(plan.names)
@@ -201,7 +201,7 @@ class _Pruner:
         after = needed | _updated(plan.on_create + plan.on_match)
         match, asked = self.inner(plan.match, after | made)
         below = (after - made) | _used(plan) | set(plan.bound) | (asked - {plan.row} - made)
-        return replace(self.below(plan, below), match=match)
+        return self.below(replace(plan, match=match), below)
 
 
 def _free(value: Any) -> Names:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph.digest import digest
-from graph.engine import Result, run_batch
+from graph.engine import QueryLimits, Result, run_batch
 from graph.errors import ConstraintError, GraphError
 
 Requests = list[tuple[str, dict[str, Any]]]
@@ -263,3 +263,65 @@ def test_read_only_batches_refuse_writes_and_leave_the_root_alone() -> None:
     assert error.code == "Neo.ClientError.Statement.AccessMode"
     assert _outcome(outcome.results[2])[1] == [["user 2"]]
     assert graph.digest() == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE (n:Temp {v: $k}) RETURN 1 / n.v",
+        "CREATE (n:Temp {v: $k}) RETURN n.v.x",
+        "CREATE (n:Temp {v: $k}) WITH n WHERE 1 / n.v > 0 RETURN n",
+        "CREATE (n:Temp {v: $k}) RETURN $missing",
+        "UNWIND range(1, 5000) AS i MATCH (u:User {id: 1}) SET u.x = 1 / ($k * (5000 - i) + $k)",
+    ],
+)
+def test_failures_after_the_write_leave_nothing(text: str) -> None:
+    graph = Graph(*_SCHEMA, *_DATA)
+    before = graph.digest()
+    outcome = graph.batch([(text, {"k": 0}), (text, {"k": 0})])
+    assert all(isinstance(result, GraphError) for result in outcome.results)
+    assert graph.digest() == before and not outcome.writes
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("CREATE (n:A {x: $k}) RETURN n, n.x, id(n)", True),
+        ("CREATE (n:A)-[r:T]->() RETURN r", True),
+        ("MATCH (n:A) SET n.x = $k", True),
+        ("MATCH (n:A) SET n.x = n.y", False),
+        ("MATCH (n:A) SET n.x = 1, n.y = 2", False),
+        ("CREATE (n:A) RETURN n.x + 1", False),
+        ("CREATE (n:A) SET n.x = 1", False),
+        ("MERGE (n:A {x: 1}) RETURN n", True),
+        ("MERGE (n:A {x: 1}) ON MATCH SET n.y = 1", False),
+        ("MATCH (n:A) DETACH DELETE n", True),
+        ("MATCH (n:A) DETACH DELETE n RETURN n.x", False),
+        ("UNWIND $rows AS r CREATE (n:A {x: r.x}) RETURN r.x", False),
+    ],
+)
+def test_which_plans_write_in_one_step(text: str, expected: bool) -> None:
+    graph = Graph()
+    assert graph.engine.prepare(text).shape.executable(graph.root).one_step is expected
+
+
+def test_a_statement_that_is_done_has_no_more_limits() -> None:
+    graph = Graph()
+    cancelled = False
+
+    def now() -> bool:
+        return cancelled
+
+    prepared = graph.engine.prepare("UNWIND range(1, 3000) AS i CREATE (n:A {i: i}) RETURN n")
+    transaction = graph.transaction(limits=QueryLimits(cancelled=now, memory_bytes_max=250_000))
+    root_apply = type(graph.root).apply
+
+    def apply(root: Any, write_set: Any) -> Any:
+        nonlocal cancelled
+        counters = root_apply(root, write_set)
+        cancelled = True
+        return counters
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(graph.root), "apply", apply)
+        assert len(transaction.run(prepared).rows()) == 3000

@@ -20,9 +20,7 @@ Edges = list[tuple[int, int, str]]
 
 _NODES = 5
 _edges = st.lists(
-    st.tuples(
-        st.integers(0, _NODES - 1), st.integers(0, _NODES - 1), st.sampled_from(["R", "S"])
-    ),
+    st.tuples(st.integers(0, _NODES - 1), st.integers(0, _NODES - 1), st.sampled_from(["R", "S"])),
     max_size=9,
 )
 _INDEXES = ("CREATE INDEX FOR (n:A) ON (n.i)", "CREATE INDEX FOR (n:B) ON (n.i, n.k)")
