@@ -21,6 +21,7 @@ from graph.engine import Engine, Transaction, run_batch
 from graph.store import IdAllocator, Root
 
 _NOW = DateTime(2024, 1, 1)
+_RANDOM = Random(2)
 _USERS = 10_000
 _FRIENDS = 121_716
 
@@ -35,19 +36,23 @@ class Bench:
         self.random = Random(1)
 
     def run(self, text: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        transaction = Transaction(self.engine, self.root, self.allocator, now=_NOW)
+        transaction = Transaction(self.engine, self.root, self.allocator, now=_NOW, random=_RANDOM)
         rows = transaction.run(self.engine.prepare(text), parameters).rows()
         self.root = transaction.root
         return rows
 
     def read(self, text: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        transaction = Transaction(self.engine, self.root, self.allocator, now=_NOW, read_only=True)
+        transaction = Transaction(
+            self.engine, self.root, self.allocator, now=_NOW, random=_RANDOM, read_only=True
+        )
         return transaction.run(self.engine.prepare(text), parameters).rows()
 
     def batch(self, text: str, parameters: Sequence[dict[str, Any]]) -> None:
         prepared = self.engine.prepare(text)
         requests = [(prepared, values) for values in parameters]
-        outcome = run_batch(self.engine, self.root, self.allocator, requests, now=_NOW)
+        outcome = run_batch(
+            self.engine, self.root, self.allocator, requests, now=_NOW, random=_RANDOM
+        )
         self.root = outcome.root
 
     def measure(

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from neo4j.time import DateTime
@@ -29,9 +28,12 @@ from graph.cypher.syntax import Mode
 from graph.errors import CypherArgumentError, GraphError
 from graph.result import Batch, Result
 from graph.store import IdAllocator, Root
-from graph.transaction import SYSTEM_RANDOM, Transaction, new_execution
+from graph.transaction import Transaction, new_execution
 from graph.vector import Chunk, IntArray, Kind, Vector
 from graph.write_set import Counters, CreateNodes, CreateRelationships, WriteSet
+
+if TYPE_CHECKING:
+    from random import Random
 
 __all__ = ["BatchOutcome", "Request", "run_batch"]
 
@@ -59,12 +61,12 @@ class BatchOutcome:
 def run_batch(
     engine: Any,
     root: Root,
-    allocator: IdAllocator,
+    allocator: IdAllocator | None,
     requests: Sequence[Request],
     *,
     now: DateTime,
+    random: Random,
     limits: QueryLimits = _DEFAULT_LIMITS,
-    random: Random | None = None,
     savepoint: Root | None = None,
     read_only: bool = False,
 ) -> BatchOutcome:
@@ -119,10 +121,10 @@ class _Run:
     def __init__(
         self,
         engine: Any,
-        allocator: IdAllocator,
+        allocator: IdAllocator | None,
         now: DateTime,
         limits: QueryLimits,
-        random: Random | None,
+        random: Random,
         read_only: bool,
         root: Root,
         savepoint: Root | None,
@@ -231,10 +233,9 @@ class _Run:
         fallback = None
         if prepared.kind == "write" and not executable.one_step:
             fallback = self._fork()
-        random = self.random if self.random is not None else SYSTEM_RANDOM
         numbers = Vector(Kind.INT, np.arange(len(positions), dtype=np.int64))
         argument = Chunk({REQUEST: numbers}, len(positions))
-        execution = new_execution(self.root, {}, self.now, random, self.limits, argument)
+        execution = new_execution(self.root, {}, self.now, self.random, self.limits, argument)
         writer = Writer(
             self.root, self.allocator, execution.budget if executable.one_step else None
         )

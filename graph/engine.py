@@ -2,7 +2,7 @@
 
     engine = Engine()
     prepared = engine.prepare("MATCH (n:User {id: $id}) RETURN n.name")
-    transaction = Transaction(engine, root, allocator, now=now)
+    transaction = Transaction(engine, root, allocator, now=now, random=random)
     result = transaction.run(prepared, {"id": 1})
     for count, columns in result.chunks(): ...
 
@@ -20,7 +20,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neo4j.time import DateTime
 
@@ -39,8 +39,11 @@ from graph.cypher.show import procedure_name, show_query
 from graph.cypher.syntax import Mode, Query, ShowCommand
 from graph.errors import CypherError, CypherSemanticError
 from graph.result import Result
-from graph.store import IdAllocator, Root
+from graph.store import Root
 from graph.transaction import Transaction
+
+if TYPE_CHECKING:
+    from random import Random
 
 __all__ = [
     "BatchOutcome",
@@ -153,6 +156,7 @@ class Engine:
         root: Root,
         *,
         now: DateTime,
+        random: Random,
         parameters: Mapping[str, Any] | None = None,
     ) -> Result:
         """The result of a SHOW command whose rows the caller knows (``prepared.local`` is false).
@@ -172,7 +176,7 @@ class Engine:
         query = Prepared(
             shape, "show", analysed.columns, prepared.mode, prepared.literals, command.what
         )
-        transaction = Transaction(self, root, IdAllocator(0, 0), now=now, read_only=True)
+        transaction = Transaction(self, root, None, now=now, random=random, read_only=True)
         return transaction.run(query, parameters)
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Mapping
-from random import Random, SystemRandom
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neo4j.time import DateTime
 
@@ -30,15 +29,15 @@ from graph.store import IdAllocator, Root
 from graph.vector import Chunk
 from graph.write_set import Counters, WriteSet
 
-__all__ = ["SYSTEM_RANDOM", "Transaction", "new_execution"]
+if TYPE_CHECKING:
+    from random import Random
+
+__all__ = ["Transaction", "new_execution"]
 
 ACCESS_MODE = "Neo.ClientError.Statement.AccessMode"
 TRANSACTION_FAILED = "Neo.ClientError.Transaction.TransactionTerminated"
 SCHEMA_AFTER_WRITE = "Neo.ClientError.Transaction.ForbiddenDueToTransactionType"
 _DEFAULT_LIMITS = QueryLimits()
-# Has no state, so that threads may share it; seeding a generator of its own would cost a
-# transaction more than a point read does.
-SYSTEM_RANDOM: Random = SystemRandom()
 # Open cursors after which finished ones are looked for and forgotten.
 _CURSORS_CHECKED = 64
 
@@ -64,22 +63,21 @@ class Transaction:
         self,
         engine: Any,
         root: Root,
-        allocator: IdAllocator,
+        allocator: IdAllocator | None,
         *,
         now: DateTime,
+        random: Random,
         read_only: bool = False,
         limits: QueryLimits = _DEFAULT_LIMITS,
-        random: Random | None = None,
     ) -> None:
         """
         Args:
             engine: the engine whose statements run here; it holds no state of a transaction.
             root: the state to read and, unless ``read_only``, to change.
-            allocator: gives the ids of what is created.
+            allocator: gives the ids of what is created; a transaction that only reads needs none.
             now: the transaction's clock, one instant for all its statements.
             limits: for each statement.
-            random: source of rand() and randomUUID(), seeded where runs are to be repeated;
-                default: the system's.
+            random: source of rand() and randomUUID(); may be shared by transactions.
         """
         self.root = root
         self.read_only = read_only
@@ -91,7 +89,7 @@ class Transaction:
         self._allocator = allocator
         self._limits = limits
         self._now = now
-        self._random = random if random is not None else SYSTEM_RANDOM
+        self._random = random
         self._cursors: list[weakref.ref[_Cursor]] = []
 
     def run(self, prepared: Prepared, parameters: Mapping[str, Any] | None = None) -> Result:
@@ -178,6 +176,7 @@ class Transaction:
     ) -> Result:
         if self._cursors:
             self._leave_cursors()
+        assert self._allocator is not None, "a transaction that writes needs an allocator"
         execution = self._execution(prepared, parameters)
         last = execution.budget if executable.one_step else None
         writer = Writer(self.root, self._allocator, last)

@@ -42,6 +42,7 @@ class Blueprint:
         """Add what the rows create to ``step``; the chunk with columns of the new ids."""
         writer = writer_of(execution)
         allocator = writer.allocator
+        assert allocator is not None, "only reads run without an allocator"
         rows = chunk.length
         columns = dict(chunk.columns)
         if self.nodes:

@@ -65,7 +65,9 @@ class Writer:
 
     __slots__ = ("_last", "allocator", "counters", "root", "shared", "write_set")
 
-    def __init__(self, root: Root, allocator: IdAllocator, last: Budget | None = None) -> None:
+    def __init__(
+        self, root: Root, allocator: IdAllocator | None, last: Budget | None = None
+    ) -> None:
         """``last``: the budget, if the first step is the last thing that may fail."""
         self._last = last
         self.root = root

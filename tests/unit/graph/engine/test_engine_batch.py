@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from random import Random
 from typing import Any
 
 import pytest
-from engine_support import Graph, plain
+from engine_support import NOW, Graph, plain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -254,7 +255,8 @@ def test_read_only_batches_refuse_writes_and_leave_the_root_alone() -> None:
         graph.root,
         graph.allocator,
         prepared,
-        now=graph.transaction()._now,
+        now=NOW,
+        random=Random(1),
         read_only=True,
     )
     assert outcome.root is graph.root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from random import Random
 from typing import Any
 
 import pytest
@@ -338,7 +339,9 @@ def test_the_caller_answers_other_shows() -> None:
     def show(text: str, **parameters: Any) -> Result:
         prepared = engine.prepare(text)
         assert not prepared.local
-        return engine.show(prepared, columns, rows, Root.empty(), now=NOW, parameters=parameters)
+        return engine.show(
+            prepared, columns, rows, Root.empty(), now=NOW, random=Random(1), parameters=parameters
+        )
 
     result = show("SHOW RAFT INFO")
     assert (result.fields, result.rows()) == (columns, rows)
