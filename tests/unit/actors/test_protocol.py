@@ -88,12 +88,14 @@ def test_replies_cut_short_are_refused(first: Reply, second: Reply) -> None:
 
 @given(st.binary(max_size=200))
 def test_noise_is_refused_or_is_a_message(data: bytes) -> None:
-    for decode, encode in ((decode_requests, encode_requests), (decode_replies, encode_replies)):
-        try:
-            messages = decode(data)  # type: ignore[operator]
-        except ValueError:
-            continue
-        assert len(encode(messages)) == len(data)  # type: ignore[operator]
+    try:
+        assert len(encode_requests(decode_requests(data))) == len(data)
+    except ValueError:
+        pass
+    try:
+        assert len(encode_replies(decode_replies(data))) == len(data)
+    except ValueError:
+        pass
 
 
 def test_an_unknown_operation_is_refused() -> None:

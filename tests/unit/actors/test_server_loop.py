@@ -93,20 +93,21 @@ class FakeMachine:
         self.refused.append((token, reason))
 
     def reads_ready(self, reads: Sequence[tuple[int, int]]) -> None:
-        self.ready += [tuple(read) for read in reads]
+        self.ready += [(token, index) for token, index in reads]
 
     def reads_failed(self, tokens: Sequence[int]) -> None:
         self.failed += tokens
 
 
 class Node:
-    def __init__(self, server_id: int, voters: tuple[int, ...], **config: int) -> None:
+    def __init__(
+        self, server_id: int, voters: tuple[int, ...], uncommitted_bytes_max: int = 2**20
+    ) -> None:
         self.id = server_id
         self.log, self.machine = FakeLog(), FakeMachine()
         self.outbox: list[tuple[int, bytes]] = []
-        core = RaftCore(
-            CoreConfig(server_id, voters, **config), Restored(), Random(server_id), now_ms=0
-        )
+        config = CoreConfig(server_id, voters, uncommitted_bytes_max=uncommitted_bytes_max)
+        core = RaftCore(config, Restored(), Random(server_id), now_ms=0)
         self.sender = Sender(server_id, 1, CLUSTER)
         self.server = RaftServer(core, self.log, self.machine, self, self.sender)
         self.now_ms = 0
@@ -154,9 +155,9 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, size: int = 3, **config: int) -> None:
+    def __init__(self, size: int = 3, uncommitted_bytes_max: int = 2**20) -> None:
         voters = tuple(range(1, size + 1))
-        self.nodes = {i: Node(i, voters, **config) for i in voters}
+        self.nodes = {i: Node(i, voters, uncommitted_bytes_max) for i in voters}
         self.cut: set[int] = set()
 
     def settle(self) -> None:
