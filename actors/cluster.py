@@ -53,6 +53,8 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 _COMMON = {
     "RAY_memory_monitor_refresh_ms": "0",
+    # Ray runs its workers at niceness 15; a database is no background job.
+    "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",

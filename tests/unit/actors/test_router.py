@@ -138,6 +138,7 @@ def test_without_a_leader_nothing_is_sent_and_that_is_said() -> None:
     async def test(servers: Servers) -> None:
         task = asyncio.create_task(servers.router.write(servers.write()))
         await servers.skip(REPLICATION_TIMEOUT)
+        assert task.done()
         with pytest.raises(NotLeader, match="Nothing was done"):
             await task
 
@@ -151,6 +152,7 @@ def test_a_leader_that_is_dead_is_not_asked() -> None:
         servers.router.announced(1, 5, 2)  # a follower that has not noticed yet
         task = asyncio.create_task(servers.router.write(servers.write()))
         await servers.skip(REPLICATION_TIMEOUT)
+        assert task.done()
         with pytest.raises(NotLeader):
             await task
 
@@ -205,6 +207,7 @@ def test_a_leader_that_stepped_down_is_not_asked_again_in_that_term(
             servers.router.announced(2, 5, 0)
         servers.router.announced(3, 5, 2)  # old news
         await servers.skip(REPLICATION_TIMEOUT)
+        assert task.done()
         with pytest.raises(NotLeader):
             await task
 
@@ -221,6 +224,7 @@ def test_refused_until_the_deadline_is_not_done(monkeypatch: pytest.MonkeyPatch)
         _, sent = await servers.next()
         servers.answer(sent, Status.NOT_LEADER, 5)
         await servers.skip(AGES)
+        assert task.done()
         with pytest.raises(NotLeader):
             await task
 
@@ -249,6 +253,7 @@ def test_no_answer_until_the_deadline_is_unknown() -> None:
         task = asyncio.create_task(servers.router.write(servers.write()))
         await servers.next()
         await servers.skip(AGES)
+        assert task.done()
         with pytest.raises(OutcomeUnknown):
             await task
 
@@ -351,6 +356,7 @@ def test_without_a_next_leader_it_is_unknown() -> None:
     async def test(servers: Servers) -> None:
         task, _ = await lost_write(servers)
         await servers.skip(REPLICATION_TIMEOUT)
+        assert task.done()
         with pytest.raises(OutcomeUnknown):
             await task
 
@@ -368,6 +374,7 @@ def test_a_question_refused_until_the_deadline_leaves_it_unknown(
         _, asked = await servers.next()
         servers.answer(asked, Status.NOT_LEADER, 6)
         await servers.skip(AGES)
+        assert task.done()
         with pytest.raises(OutcomeUnknown):
             await task
 
@@ -468,6 +475,7 @@ def test_a_step_down_without_a_successor_ends_in_unknown() -> None:
         await servers.quiet()
         assert not task.done()
         await servers.skip(REPLICATION_TIMEOUT)
+        assert task.done()
         with pytest.raises(OutcomeUnknown):
             await task
 
@@ -605,6 +613,7 @@ def test_reads_without_any_server_end() -> None:
             servers.kill(server_id)
         task = asyncio.create_task(servers.router.read(read_request(servers)))
         await servers.skip(REPLICATION_TIMEOUT)
+        assert task.done()
         with pytest.raises(NotLeader, match="No server"):
             await task
 
@@ -625,6 +634,7 @@ def test_tell_asks_one_server_only() -> None:
         task = asyncio.create_task(servers.router.tell(pull, 2, timeout=5.0))
         await servers.next()
         await servers.skip(5.0)
+        assert task.done()
         with pytest.raises(TimeoutError):
             await task
 
