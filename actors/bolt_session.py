@@ -20,7 +20,7 @@ from actors import limits
 from actors.errors import NotLeader, OutcomeUnknown, Overloaded, RayftError
 from actors.information import gather_raft_info, gather_storage_info
 from actors.protocol import Op, Reply, Request, Status, dialect_number
-from actors.router import Router, ServerLost
+from actors.router import NO_LEADER, Router, ServerLost
 from actors.routing import routing_table
 from bolt import status as codes
 from bolt.connection import ServerConnection
@@ -58,6 +58,7 @@ log = structlog.get_logger()
 AGENT = "Neo4j/5.26.0 (Rayft)"
 DATABASES = ("neo4j", "memgraph")
 
+_SUCCESSES = (Status.DONE, Status.MORE, Status.PARTIAL)
 _INFORMATION = re.compile(rb"\s*SHOW\s+(RAFT|STORAGE)\s+INFO\s*;?\s*\Z", re.IGNORECASE)
 _BOOKMARK = re.compile(r"rayft:v1:(\d{1,18})\Z")
 
@@ -113,7 +114,7 @@ class BoltSession(asyncio.Protocol):
         self._arrived = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
-        self._busy = False  # a request is under way and may be interrupted
+        self.busy = False  # a request is under way and may be interrupted
         self._tx: _Open | None = None
         self._streams: dict[int, _Stream] = {}  # by qid
         self._task: asyncio.Task[None] | None = None
@@ -156,8 +157,8 @@ class BoltSession(asyncio.Protocol):
         self._writable.set()
 
     def _interrupt(self) -> None:
-        if self._busy and self._task is not None:
-            self._busy = False
+        if self.busy and self._task is not None:
+            self.busy = False
             self._task.cancel()
 
     def close(self) -> None:
@@ -203,7 +204,7 @@ class BoltSession(asyncio.Protocol):
 
     async def _answer(self, event: Any) -> None:
         """Handle one request; whatever goes wrong becomes a FAILURE."""
-        self._busy = True
+        self.busy = True
         try:
             await _HANDLERS[type(event)](self, event)
         except asyncio.CancelledError:
@@ -217,7 +218,7 @@ class BoltSession(asyncio.Protocol):
         except Exception as error:
             self._fail(error)
         finally:
-            self._busy = False
+            self.busy = False
         if self._transport is not None and not self._connection.queue_full:
             self._transport.resume_reading()
 
@@ -293,8 +294,7 @@ class BoltSession(asyncio.Protocol):
             if request.read:
                 reply, server = await self._router.read(request)
             else:
-                reply = await self._router.write(request)
-                server = self._router.leader
+                reply, server = await self._router.write(request)
             self._check(reply)
             await self._give(request.count, reply, _Stream(request.id, server), qid=-1)
         finally:
@@ -488,6 +488,8 @@ class BoltSession(asyncio.Protocol):
     def _check(reply: Reply) -> None:
         if reply.status is Status.FAILED:
             raise RequestFailed(reply.head.decode(), reply.body.decode())
+        if reply.status not in _SUCCESSES:
+            raise NotLeader(NO_LEADER)
 
     async def _inform(self, what: bytes, qid: int) -> None:
         """SHOW RAFT INFO and SHOW STORAGE INFO: asked of servers, not of the graph."""

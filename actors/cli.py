@@ -90,9 +90,7 @@ def _supervise(plan: LaunchPlan, nodes: dict[int, str], stopped: threading.Event
 
     local = set(nodes.values()) == {cluster.this_node()}
     supervisor = Supervisor(plan, nodes, report, local=local)
-    threading.Thread(
-        target=lambda: (stopped.wait(), supervisor.stopping.set()), daemon=True
-    ).start()
+    supervisor.stopping = stopped
     supervisor.start()
     try:
         for server in plan.servers:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import os
 import shutil
 import signal
@@ -36,6 +37,7 @@ __all__ = [
     "NAMESPACE",
     "RayNode",
     "connect_ray",
+    "is_running",
     "node_of_host",
     "start_embedded",
     "stop_ray",
@@ -78,7 +80,7 @@ def start_embedded(servers: int) -> None:
         include_dashboard=False,
         namespace=NAMESPACE,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
         configure_logging=True,
         _node_ip_address="127.0.0.1",
     )
@@ -99,7 +101,7 @@ def connect_ray(address: str | None = None, **options: Any) -> None:
             address=address or "auto",
             namespace=NAMESPACE,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             **options,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -107,6 +109,13 @@ def connect_ray(address: str | None = None, **options: Any) -> None:
             f"No Ray cluster can be joined at {address or 'this host'}: {error}. Start it first "
             "(ray up cluster.yaml, or memgraph_ha --server_id on each host)."
         ) from error
+
+
+def is_running() -> bool:
+    """Whether this process is attached to Ray."""
+    import ray
+
+    return bool(ray.is_initialized())
 
 
 def stop_ray() -> None:
@@ -131,7 +140,7 @@ def node_of_host(host: str) -> str:
     import ray
 
     wanted = {host, *_addresses(host)}
-    alive = [n for n in ray.nodes() if n["Alive"]]
+    alive = [n for n in ray.nodes() if n["Alive"]]  # type: ignore[no-untyped-call]
     for node in alive:
         if node["NodeManagerAddress"] in wanted:
             return str(node["NodeID"])
@@ -204,7 +213,7 @@ class RayNode:
         import ray
 
         while not self.node_id:
-            for node in ray.nodes():
+            for node in ray.nodes():  # type: ignore[no-untyped-call]
                 if node["Alive"] and mark in node["Resources"]:
                     self.node_id = str(node["NodeID"])
             if time.monotonic() > deadline:

@@ -21,11 +21,9 @@ class EmbeddedCluster:
     """
 
     def __init__(self, directory: str | Path, port: int = 7687) -> None:
-        import ray
-
         arguments = ["--durability_directory", str(directory), "--port", str(port)]
         plan = plan_launch(parse(arguments))
-        self._own_ray = not ray.is_initialized()
+        self._own_ray = not cluster.is_running()
         if self._own_ray:
             cluster.start_embedded(len(plan.servers))
         here = cluster.this_node()

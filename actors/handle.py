@@ -295,11 +295,12 @@ class Database:
         """One dictionary for each server that answers: role, term, leader, indexes, pid."""
         import ray
 
-        found = []
+        found: list[dict[str, Any]] = []
         for name in self._names("server-"):
             try:
                 handle = ray.get_actor(name, namespace=self._namespace)
-                found.append(ray.get(handle.status.remote(), timeout=1.0))
+                status: Any = ray.get(handle.status.remote(), timeout=1.0)
+                found.append(status)
             except (ray.exceptions.RayError, ValueError):
                 continue
         return sorted(found, key=lambda s: s["server_id"])
@@ -375,7 +376,7 @@ class Database:
         for name in self._names("gateway-"):
             try:
                 gateway = ray.get_actor(name, namespace=self._namespace)
-                answer = ray.get(gateway.ask.remote("open", {}), timeout=10.0)
+                answer: Any = ray.get(gateway.ask.remote("open", {}), timeout=10.0)
             except (ray.exceptions.RayError, ValueError):
                 continue
             session = _Session(self, gateway, answer["session"])

@@ -81,8 +81,7 @@ class HandleDoor:
             elif read:
                 reply, server = await self._router.read(request)
             else:
-                reply = await self._router.write(request)
-                server = self._router.leader
+                reply, server = await self._router.write(request)
         finally:
             self._router.finish(identity)
         return _result(reply, (identity, server))

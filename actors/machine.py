@@ -180,6 +180,7 @@ class StateMachine:
             self._refuse_late(now)
         if self._replication_is_late():
             self._refuse_waiting(Status.OVERLOADED)
+        self._name_cluster()
         self.service.sessions.sweep(now)
 
     # ----------------------------------------------------------------- leading
@@ -191,7 +192,12 @@ class StateMachine:
         self._generation += 1
         self._conflicts.clear()
         log.info("leading", term=term, applied=self.replica.applied_index)
-        if not self.replica.cluster_id:
+        self._name_cluster()
+
+    def _name_cluster(self) -> None:
+        """The first leader of a cluster draws its name; again, should that not be appended."""
+        replica = self.replica
+        if replica.leading_term and not replica.cluster_id and not replica.pending:
             self._propose(commands.encode_cluster(self._new_cluster_id()), (), [])
 
     def _stop_leading(self) -> None:
@@ -286,7 +292,7 @@ class StateMachine:
                 self.service.engine,
                 self.replica.head,
                 self.replica.allocator,
-                [(item.prepared, item.parameters) for item in items],
+                [item.prepared_request() for item in items],
                 limits=self.service.write_limits(min(item.deadline for item in items)),
                 **self.service.surroundings(),
             )

@@ -179,6 +179,10 @@ class Router:
         """Ids of the servers that are alive, as far as is known here."""
         return sorted(self._servers)
 
+    def waiting(self) -> int:
+        """Requests that have been sent and not been answered."""
+        return len(self._waiting)
+
     def alive(self, server_id: int) -> bool:
         return server_id in self._servers
 
@@ -201,8 +205,10 @@ class Router:
 
     # ----------------------------------------------------------------- asking
 
-    async def write(self, request: Request) -> Reply:
+    async def write(self, request: Request) -> tuple[Reply, int]:
         """An autocommit query in write mode, done exactly once or not at all.
+
+        (reply, server that holds its cursor).
 
         Raises ``NotLeader`` (not done), ``Overloaded`` (not done), ``OutcomeUnknown``.
         """
@@ -215,7 +221,7 @@ class Router:
                 reply = await self._resolve(request, deadline, term)
                 if reply.status is Status.ABSENT:
                     continue
-                return reply
+                return reply, leader
             except TimeoutError:
                 raise OutcomeUnknown(UNKNOWN) from None
             if reply.status is Status.NOT_LEADER:
@@ -223,7 +229,7 @@ class Router:
             elif reply.status is Status.OVERLOADED:
                 raise Overloaded(OVERLOADED)
             else:
-                return reply
+                return reply, leader
 
     async def commit(self, request: Request, server_id: int, term: int) -> Reply:
         """COMMIT of a transaction open on ``server_id``, begun while it led in ``term``.

@@ -26,6 +26,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ from actors.transport import Introduction, Transport
 from actors.wal import WriteAheadLog
 from actors.workers import LogThread, MachineThread
 from graph.engine import Engine
+from graph.errors import CorruptionError
 
 __all__ = ["ServerActor", "ServerSettings"]
 
@@ -173,7 +175,7 @@ class ServerActor:
         sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
         try:
             self._open()
-        except DirectoryRefused as error:
+        except (DirectoryRefused, CorruptionError) as error:
             log.error("refused to start", reason=str(error))
             return {"refused": str(error)}
         self._begin()
@@ -294,7 +296,12 @@ class ServerActor:
     @ray.method(concurrency_group="client", num_returns=0)
     def submit(self, gateway: int, data: bytes) -> None:
         try:
-            self._dispatcher.submit(gateway, decode_requests(data))
+            requests = decode_requests(data)
+        except ValueError as error:
+            log.error("a message of a gateway cannot be read", error=str(error))
+            return
+        try:
+            self._dispatcher.submit(gateway, requests)
         except BaseException as error:
             self._fail(error)
 
@@ -370,7 +377,7 @@ class ServerActor:
     def _housekeeping(self) -> None:
         while not self._stopping.wait(0.5):
             now = time.monotonic()
-            self._machine_thread.worker.submit(lambda now=now: self._machine.sweep(now))
+            self._machine_thread.worker.submit(partial(self._machine.sweep, now))
             if not _alive(self._settings.supervisor_pid):
                 log.warning("the supervisor is gone: stopping")
                 os._exit(0)

@@ -57,6 +57,11 @@ class Item:
     def owner(self) -> tuple[int, int]:
         return self.gateway, self.request.connection
 
+    def prepared_request(self) -> tuple[Prepared, dict[str, Any]]:
+        """What ``run_batch`` takes; the query has been prepared."""
+        assert self.prepared is not None
+        return self.prepared, self.parameters
+
     @property
     def dialect(self) -> Dialect:
         return DIALECTS[self.request.dialect]
@@ -141,7 +146,7 @@ class QueryService:
         if len(items) == 1:
             return [self.read(items[0], root, index)]
         try:
-            requests = [(i.prepared, i.parameters) for i in items]
+            requests = [item.prepared_request() for item in items]
             deadline = min(i.deadline for i in items)
             batch = run_batch(
                 self.engine,

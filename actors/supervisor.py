@@ -160,7 +160,7 @@ class Supervisor:
             replication_timeout_ms=raft.replication_timeout,
             log_size_snapshot_threshold=raft.log_size_snapshot_threshold,
         )
-        actor = ray.remote(concurrency_groups=_SERVER_GROUPS)(ServerActor)
+        actor: Any = ray.remote(concurrency_groups=_SERVER_GROUPS)(ServerActor)  # type: ignore[call-overload]
         handle = actor.options(**self._placement("server", server_id)).remote(settings)
         started = self._started(handle, f"server {server_id}")
         introduction = Introduction("server", server_id, started["incarnation"], handle)
@@ -168,7 +168,7 @@ class Supervisor:
 
     def _new_gateway(self, plan: ServerPlan) -> None:
         server_id = plan.member.server_id
-        actor = ray.remote(GatewayActor)
+        actor: Any = ray.remote(GatewayActor)
         handle = actor.options(**self._placement("gateway", server_id)).remote(
             server_id, str(plan.directory), self._pid, self._plan.raft.replication_timeout
         )
@@ -311,7 +311,7 @@ class Supervisor:
     def _meet(self, name: str) -> None:
         try:
             handle = ray.get_actor(name, namespace="rayft")
-            described = ray.get(handle.describe.remote(), timeout=5)
+            described: Any = ray.get(handle.describe.remote(), timeout=5)
         except Exception as error:
             log.info("cannot meet", name=name, error=repr(error))
             return
