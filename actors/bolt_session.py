@@ -271,7 +271,7 @@ class BoltSession(asyncio.Protocol):
 
     async def _route(self, event: Route) -> None:
         _check_database({"db": event.db, "imp_user": event.imp_user})
-        self._succeed({"rt": routing_table(self._router)})
+        self._succeed({"rt": routing_table(self._router, event.db or DATABASES[0])})
 
     # ----------------------------------------------------------------- queries
 

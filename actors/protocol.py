@@ -75,9 +75,12 @@ class Status(IntEnum):
     FORGOTTEN = 7  # OUTCOME: too long ago to tell
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
-    """One request. ``id`` rises with every request of a gateway and is never used twice."""
+    """One request. ``id`` rises with every request of a gateway and is never used twice.
+
+    Only the router changes one: it fills in ``term`` each time that it sends it.
+    """
 
     id: int
     op: Op
@@ -96,7 +99,7 @@ class Request:
     parameters: bytes = b""  # PackStream map
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     id: int
     status: Status

@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from actors import limits
 from actors.errors import NotLeader, OutcomeUnknown, Overloaded
@@ -216,7 +216,7 @@ class Router:
         while True:
             leader, term = await self._wait_for_leader(deadline)
             try:
-                reply = await self._ask(leader, replace(request, term=term), deadline, term)
+                reply = await self._ask(leader, request, deadline, term)
             except ServerLost:
                 reply = await self._resolve(request, deadline, term)
                 if reply.status is Status.ABSENT:
@@ -239,7 +239,7 @@ class Router:
         """
         deadline = self._deadline(request)
         try:
-            reply = await self._ask(server_id, replace(request, term=term), deadline, term)
+            reply = await self._ask(server_id, request, deadline, term)
         except ServerLost:
             return await self._resolve(request, deadline, term)
         except TimeoutError:
@@ -254,8 +254,7 @@ class Router:
         while True:
             server, term = await self._reader(request, deadline)
             try:
-                asked = replace(request, term=term)
-                reply = await self._ask(server, asked, deadline, term)
+                reply = await self._ask(server, request, deadline, term)
             except ServerLost:
                 continue
             except TimeoutError:
@@ -377,6 +376,7 @@ class Router:
             raise ServerLost
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Reply] = loop.create_future()
+        request.term = term
         self._waiting[request.id] = _Waiting(future, server_id, term)
         server.waiting.add(request.id)
         self._enqueue(server, request)

@@ -13,10 +13,11 @@ TTL_SECONDS = 300
 TTL_WITHOUT_LEADER_SECONDS = 1
 
 
-def routing_table(router: Router) -> dict[str, Any]:
+def routing_table(router: Router, database: str) -> dict[str, Any]:
     """Bolt's ``rt``: a gateway writes if its own server leads; all gateways read and route.
 
-    No writer is advertised while nobody leads.
+    No writer is advertised while nobody leads. ``database`` is the name the client used: drivers
+    file the table under the name in it and look it up under the one they asked for.
     """
     addresses = {server: intro.address for server, intro in sorted(router.gateways.items())}
     everybody = list(addresses.values())
@@ -25,7 +26,7 @@ def routing_table(router: Router) -> dict[str, Any]:
     followers = [address for server, address in addresses.items() if server != leader]
     return {
         "ttl": TTL_SECONDS if writers else TTL_WITHOUT_LEADER_SECONDS,
-        "db": "neo4j",
+        "db": database,
         "servers": [
             {"role": "WRITE", "addresses": writers},
             {"role": "READ", "addresses": followers or everybody},

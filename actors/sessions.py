@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from actors import limits
@@ -26,6 +27,9 @@ from graph.errors import GraphError
 from graph.vector import IntArray
 
 __all__ = ["ConflictLog", "Cursor", "OpenTransaction", "Owner", "Sessions"]
+
+# Rows encoded in one go: bounds what a reply can exceed its size by.
+ENCODED_ROWS_MAX = 256
 
 # (gateway, connection)
 Owner = tuple[int, int]
@@ -49,10 +53,7 @@ class Cursor:
 
     def head(self, qid: int) -> bytes:
         """The answer to RUN."""
-        metadata: dict[str, Any] = {"fields": list(self.result.fields), "t_first": 0}
-        if qid >= 0:
-            metadata["qid"] = qid
-        return encode_message(Success(metadata), self.dialect)
+        return _head(tuple(self.result.fields), qid, self.dialect)
 
     def fetch(self, count: int) -> tuple[bytes, int]:
         """At most ``count`` rows (-1: all), and no more than fit one reply: (bytes, rows).
@@ -67,7 +68,8 @@ class Cursor:
                 break
             if rows == count:
                 break
-            piece, taken = self._encode(count - rows if count >= 0 else self._count)
+            wanted = ENCODED_ROWS_MAX if count < 0 else min(count - rows, ENCODED_ROWS_MAX)
+            piece, taken = self._encode(wanted)
             parts.append(piece)
             rows += taken
             size += len(piece)
@@ -103,18 +105,45 @@ class Cursor:
     def summary(self, milliseconds: int, bookmark: str | None) -> bytes:
         """The answer to the PULL or DISCARD that ended the result."""
         result = self.result
-        metadata: dict[str, Any] = {
-            "type": result.query_type,
-            "t_last": milliseconds,
-            "db": "neo4j",
-        }
-        if bookmark is not None:
-            metadata["bookmark"] = bookmark
-        if result.statistics:
-            metadata["stats"] = result.statistics
-        if result.plan is not None:
-            metadata["profile" if result.profiled else "plan"] = result.plan
+        plan = result.plan
+        if plan is None:
+            statistics = tuple(result.statistics.items())
+            return _summary(result.query_type, milliseconds, bookmark, statistics, self.dialect)
+        metadata = _summary_of(result.query_type, milliseconds, bookmark, result.statistics)
+        metadata["profile" if result.profiled else "plan"] = plan
         return encode_message(Success(metadata), self.dialect)
+
+
+# Many requests of one batch end in the same bytes.
+@lru_cache(maxsize=1_024)
+def _head(fields: tuple[str, ...], qid: int, dialect: Dialect) -> bytes:
+    metadata: dict[str, Any] = {"fields": list(fields), "t_first": 0}
+    if qid >= 0:
+        metadata["qid"] = qid
+    return encode_message(Success(metadata), dialect)
+
+
+@lru_cache(maxsize=1_024)
+def _summary(
+    query_type: str,
+    milliseconds: int,
+    bookmark: str | None,
+    statistics: tuple[tuple[str, Any], ...],
+    dialect: Dialect,
+) -> bytes:
+    metadata = _summary_of(query_type, milliseconds, bookmark, dict(statistics))
+    return encode_message(Success(metadata), dialect)
+
+
+def _summary_of(
+    query_type: str, milliseconds: int, bookmark: str | None, statistics: dict[str, Any]
+) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"type": query_type, "t_last": milliseconds, "db": "neo4j"}
+    if bookmark is not None:
+        metadata["bookmark"] = bookmark
+    if statistics:
+        metadata["stats"] = statistics
+    return metadata
 
 
 @dataclass(slots=True)
