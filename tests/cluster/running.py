@@ -1,4 +1,4 @@
-"""Databases as their operators have them: ``memgraph_ha`` in processes of its own, seen from outside.
+"""``memgraph_ha`` in processes of its own, and databases as their operators see them.
 
 A ``Place`` is a directory below which everything of one test happens: data, Ray's session, the
 home directory with Ray's token. Each command runs *in* it, and so does every process that comes of
