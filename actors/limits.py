@@ -25,6 +25,8 @@ REPLY_BYTES_MAX = 256 * 1024
 # Batches of writes executed ahead of their replication: enough to fill the pipe (execute, sync,
 # send, apply), few enough that what waits gathers into large batches.
 SPECULATIONS_MAX = 4
+# Requests that must wait before a batch is executed while another one replicates.
+OVERLAPPING_BATCH_MIN = 128
 # Write requests waiting to be executed; beyond it they are refused as overloaded.
 WAITING_WRITES_MAX = 20_000
 # Requests executed in one batch: bounds the time between two looks at the queue.

@@ -209,10 +209,15 @@ class StateMachine:
         # The outcome of what was dropped is not known here; the gateways ask the next leader.
 
     def _may_execute(self) -> bool:
-        return (
-            self.replica.leading_term != 0
-            and len(self.replica.pending) < limits.SPECULATIONS_MAX
-            and not self._replication_is_late()
+        under_way = len(self.replica.pending)
+        if not self.replica.leading_term or self._replication_is_late():
+            return False
+        if not under_way:
+            return True
+        # A batch costs the same messages and syncs however small it is: while one is under way the
+        # next gathers.
+        return under_way < limits.SPECULATIONS_MAX and (
+            len(self._waiting) >= limits.OVERLAPPING_BATCH_MIN
         )
 
     def _replication_is_late(self) -> bool:

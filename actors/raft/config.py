@@ -37,6 +37,9 @@ class CoreConfig:
     election_timeout_max_ms: int = 1000
     # A leader sends heartbeats at least this often.
     heartbeat_interval_ms: int = 100
+    # A new commit index travels with the next Append; if none leaves for so long, by itself. 0: at
+    # once, by itself if need be.
+    commit_notice_ms: int = 10
     # Entries in one Append: bytes (a single larger entry still travels alone) and number.
     append_bytes_max: int = 256 * _KIB
     append_entries_max: int = 1024

@@ -228,7 +228,9 @@ class RaftCore:
         """When the next ``Tick`` is wanted."""
         leadership = self._state.leadership
         if leadership is not None:
-            return leadership.heartbeat_deadline_ms
+            notice_ms = leadership.commit_notice_deadline_ms
+            beat_ms = leadership.heartbeat_deadline_ms
+            return min(notice_ms, beat_ms) if notice_ms else beat_ms
         return self._state.election_deadline_ms
 
     def status(self) -> Status:

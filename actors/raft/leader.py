@@ -74,6 +74,8 @@ def tick(state: State, leadership: Leadership) -> None:
     if cut_off or (state.peers and stalled_ms > config.persist_stall_max_ms):
         state.become_follower(state.term, 0)
         return
+    if 0 < leadership.commit_notice_deadline_ms <= now_ms:
+        _spread_commit(state, leadership)
     if now_ms < leadership.heartbeat_deadline_ms:
         return
     for progress in leadership.progress.values():
@@ -256,6 +258,27 @@ def prepare(state: State) -> None:
             _send_probe(state, progress)
         if progress.state is ProgressState.SNAPSHOT:
             transfers.proceed(state, progress)
+    if not any(_lacks_commit(state, progress) for progress in leadership.progress.values()):
+        leadership.commit_notice_deadline_ms = 0
+    elif not state.config.commit_notice_ms:
+        _spread_commit(state, leadership)
+    elif not leadership.commit_notice_deadline_ms:
+        leadership.commit_notice_deadline_ms = state.now_ms + state.config.commit_notice_ms
+
+
+def _lacks_commit(state: State, progress: Progress) -> bool:
+    """Whether a follower that has the entries has not been told that they are committed."""
+    return (
+        progress.state is ProgressState.REPLICATE
+        and min(progress.match_index, state.log.commit_index) > progress.commit_sent
+    )
+
+
+def _spread_commit(state: State, leadership: Leadership) -> None:
+    leadership.commit_notice_deadline_ms = 0
+    for progress in leadership.progress.values():
+        if _lacks_commit(state, progress):
+            _send_heartbeat(state, progress, 0, answer=False)
 
 
 def _send_entries(state: State, progress: Progress, slices: dict[int, tuple[Entry, ...]]) -> None:
@@ -284,8 +307,6 @@ def _send_entries(state: State, progress: Progress, slices: dict[int, tuple[Entr
             progress.become_snapshot(log.snapshot)
         else:
             _send_append(state, progress, ())
-    elif min(progress.match_index, log.commit_index) > progress.commit_sent:
-        _send_heartbeat(state, progress, 0, answer=False)
 
 
 def _send_probe(state: State, progress: Progress) -> None:

@@ -31,13 +31,22 @@ __all__ = ["Leadership", "Receiving", "State"]
 class Leadership:
     """What only a leader has; made anew for each term, gone with it."""
 
-    __slots__ = ("context", "heartbeat_deadline_ms", "progress", "reads", "term_start")
+    __slots__ = (
+        "commit_notice_deadline_ms",
+        "context",
+        "heartbeat_deadline_ms",
+        "progress",
+        "reads",
+        "term_start",
+    )
 
     def __init__(self, progress: dict[int, Progress], term_start: int, deadline_ms: int) -> None:
         self.progress = progress
         # Index of this term's NOOP: once it is committed, so is everything before it.
         self.term_start = term_start
         self.heartbeat_deadline_ms = deadline_ms
+        # When followers hear of a commit index that no Append has carried; 0: they all know it.
+        self.commit_notice_deadline_ms = 0
         self.reads = ReadQueue()
         # Newest read context of this leadership; 0 before the first read.
         self.context = 0

@@ -65,7 +65,7 @@ def make(
         "election_timeout_max_ms": 200,
         "heartbeat_interval_ms": 10,
     }
-    config = CoreConfig(server_id, tuple(voters), **{**times, **settings})
+    config = CoreConfig(server_id, tuple(voters), **{"commit_notice_ms": 0, **times, **settings})
     return RaftCore(config, restored, Low(), 0)
 
 

@@ -168,7 +168,7 @@ def test_a_candidate_that_a_majority_refuses_is_a_follower_again() -> None:
 
 
 def test_election_timeouts_are_drawn_from_the_interval_anew_each_time() -> None:
-    config = CoreConfig(1, (1, 2, 3), 100, 200, 10)
+    config = CoreConfig(1, (1, 2, 3), 100, 200, 10, commit_notice_ms=0)
     core = RaftCore(config, Restored(), Random(1), 0)
     draws = set()
     for _ in range(300):

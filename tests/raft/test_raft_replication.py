@@ -159,12 +159,14 @@ def test_events_about_strangers_are_ignored() -> None:
     assert step(make(), PeerReset(2), Unreachable(2)).messages == []
 
 
-def test_a_new_commit_index_is_spread_at_once_and_asks_for_no_answer() -> None:
-    core = leader()
+def test_a_new_commit_index_is_spread_soon_and_asks_for_no_answer() -> None:
+    core = leader(commit_notice_ms=3)
     step(core, command())
-    done = acknowledge(core, [2])
+    assert acknowledge(core, [2]).of(Heartbeat) == []
+    done = step(core, Tick(core.deadline_ms))
     assert [(m.receiver, m.commit, m.answer) for m in done.of(Heartbeat)] == [(2, 2, False)]
-    done = acknowledge(core, [3])
+    acknowledge(core, [3])
+    done = step(core, Tick(core.deadline_ms))
     assert [(m.receiver, m.commit, m.answer) for m in done.of(Heartbeat)] == [(3, 2, False)]
     follower = make(term=1, server_id=3)
     step(follower, append(follower, (0, 0), entries([1, 1])))

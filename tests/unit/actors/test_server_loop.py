@@ -106,7 +106,12 @@ class Node:
         self.id = server_id
         self.log, self.machine = FakeLog(), FakeMachine()
         self.outbox: list[tuple[int, bytes]] = []
-        config = CoreConfig(server_id, voters, uncommitted_bytes_max=uncommitted_bytes_max)
+        config = CoreConfig(
+            server_id,
+            voters,
+            commit_notice_ms=0,
+            uncommitted_bytes_max=uncommitted_bytes_max,
+        )
         core = RaftCore(config, Restored(), Random(server_id), now_ms=0)
         self.sender = Sender(server_id, 1, CLUSTER)
         self.server = RaftServer(core, self.log, self.machine, self, self.sender)
