@@ -1,4 +1,4 @@
-"""Rayft: a highly available property-graph database on Ray. ``import rayft; rayft.connect(...)``."""
+"""Rayft, a highly available property-graph database on Ray: ``db = rayft.connect(...)``."""
 
 from actors.config import ConfigurationError
 from actors.errors import RayftError

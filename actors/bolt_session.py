@@ -1,8 +1,8 @@
 """One client's Bolt connection: requests of the driver in, answers out, in order.
 
-``bolt.ServerConnection`` knows the protocol, the ``Router`` knows the cluster; a session is the loop
-between them. It keeps no result: a PULL fetches rows from the server that has them, in pieces, and
-the next piece is asked for when the client has taken the last one, so a slow client holds memory
+``bolt.ServerConnection`` knows the protocol, the ``Router`` knows the cluster; a session is the
+loop between them. It keeps no result: a PULL fetches rows in pieces from their server, and the
+next piece is asked for when the client has taken the last one, so a slow client holds memory
 nowhere. RUN and the PULL behind it travel to the server as one request.
 """
 

@@ -94,10 +94,8 @@ def _supervise(plan: LaunchPlan, nodes: dict[int, str], stopped: threading.Event
     supervisor.start()
     try:
         for server in plan.servers:
-            report(
-                f"server {server.member.server_id}: Bolt on {plan.bolt_address}:{server.bolt_port}, "
-                f"data in {server.directory}"
-            )
+            bolt = f"{plan.bolt_address}:{server.bolt_port}"
+            report(f"server {server.member.server_id}: Bolt on {bolt}, data in {server.directory}")
         leader, term = supervisor.wait_for_leader(FIRST_LEADER_SECONDS)
         if leader:
             report(f"server {leader} leads (term {term})")

@@ -191,7 +191,7 @@ class RayNode:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509  # the main thread, before any other
+                preexec_fn=_end_with_parent,  # the main thread, before any other
             )
         node = RayNode(process, temporary, "")
         try:

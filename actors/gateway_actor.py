@@ -39,9 +39,7 @@ class GatewayActor:
         self._directory = directory
         self._supervisor_pid = supervisor_pid
         self.key = secrets.randbits(63) | 1
-        self._router = Router(
-            home, self._send, replication_timeout_s=replication_timeout_ms / 1000
-        )
+        self._router = Router(home, self._send, replication_timeout_s=replication_timeout_ms / 1000)
         self._sessions: set[BoltSession] = set()
         self._numbers = itertools.count(1)
         self._door = HandleDoor(self._router, lambda: next(self._numbers))

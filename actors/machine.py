@@ -1,8 +1,8 @@
-"""The state machine's thread, without the thread: applies entries, executes writes, hands out roots.
+"""The state machine: applies entries, executes writes, hands out roots.
 
-``StateMachine`` is called by one thread only (``workers.py`` gives it one). It owns the replica, and
-with it the two orders that must agree: the order in which writes are executed on the head and the
-order in which their entries are proposed.
+``StateMachine`` is called by one thread only (``workers.py`` gives it one). It owns the replica,
+and with it the two orders that must agree: the order in which writes are executed on the head, and
+the order in which their entries are proposed.
 
 Writes wait in ``_waiting``. Whenever there is room for another speculation, all that wait (up to a
 bound) are executed as one batch, proposed as one entry, and answered when that entry comes back
@@ -133,8 +133,8 @@ class StateMachine:
     def reads_failed(self, tokens: Sequence[int]) -> None:
         answers = []
         for token in tokens:
-            for item in self._reads.pop(token, []):
-                answers.append((item, self._not_leader(item)))
+            items = self._reads.pop(token, [])
+            answers += [(item, self._not_leader(item)) for item in items]
         self.service.reply_all(answers)
 
     def restored(self) -> None:

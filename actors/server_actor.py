@@ -167,8 +167,8 @@ class ServerActor:
     def start(self) -> dict[str, Any]:
         """Open the data directory and begin to take part.
 
-        Returns ``{"incarnation": ..., "pid": ...}``, or ``{"refused": why}`` if the directory cannot
-        be used; nothing was changed then.
+        Returns ``{"incarnation": ..., "pid": ...}``, or ``{"refused": why}`` if the directory
+        cannot be used; nothing was changed then.
         """
         settings = self._settings
         configure_logs(Path(settings.directory) / "log" / "server.log", settings.server_id)

@@ -1,8 +1,8 @@
 """Running requests against roots: the part of a server that knows queries and results.
 
 It is given a root to read, or the head to write on, by the state machine (``machine.py``) and gives
-replies back; it knows nothing of Raft, threads or Ray. Reads and statements of explicit transactions
-run in reader threads; batches of writes run in the state machine's thread, one after another.
+replies back; it knows nothing of Raft, threads or Ray. Reads and statements of explicit
+transactions run in reader threads; batches of writes run in the state machine's thread.
 """
 
 from __future__ import annotations
@@ -217,7 +217,9 @@ class QueryService:
 
     # ----------------------------------------------------------------- explicit transactions
 
-    def begin(self, item: Item, root: Root, allocator: IdAllocator | None, version: int, index: int) -> Reply:
+    def begin(
+        self, item: Item, root: Root, allocator: IdAllocator | None, version: int, index: int
+    ) -> Reply:
         """Open a transaction on ``root``, which is its own unless it only reads."""
         request = item.request
         now = time.monotonic()

@@ -1,7 +1,7 @@
-"""Sees to it that this command's servers and gateways run: creates them, watches them, replaces them.
+"""Sees to it that this command's servers and gateways run: creates, watches and replaces them.
 
-Ray places and connects; restarts are ours. When a server's process dies a new *incarnation* of it is
-created on the same host; it opens the same data directory, and the supervisor introduces it to all
+Ray places and connects; restarts are ours. When a server's process dies a new *incarnation* of it
+is created on the same host; it opens the same data directory, and is introduced to all
 others, which forget the older one. Servers started by other commands on other hosts are found by
 name, at start and from time to time; nothing on the path of a query depends on that.
 """
@@ -172,9 +172,7 @@ class Supervisor:
         handle = actor.options(**self._placement("gateway", server_id)).remote(
             server_id, str(plan.directory), self._pid, self._plan.raft.replication_timeout
         )
-        start = handle.start.remote(
-            self._plan.bolt_address, plan.bolt_port, self._advertised(plan)
-        )
+        start = handle.start.remote(self._plan.bolt_address, plan.bolt_port, self._advertised(plan))
         started = self._started(handle, f"the Bolt gateway of server {server_id}", start)
         self._adopt(self._gateways, plan, Introduction(handle=handle, **started))
 
@@ -229,7 +227,8 @@ class Supervisor:
         deaths = 0 if lived > GOOD_LIFE_SECONDS else self._deaths.get(key, 0)
         self._deaths[key] = deaths + 1
         wait = BACKOFF_SECONDS[min(deaths, len(BACKOFF_SECONDS) - 1)]
-        self._report(f"{kind} {server_id} has died; starting it again" + f" in {wait} s" * (wait > 0))
+        later = f" in {wait} s" if wait else ""
+        self._report(f"{kind} {server_id} has died; starting it again{later}")
         table = self._servers if kind == "server" else self._gateways
         with self._lock:
             del table[server_id]
@@ -294,8 +293,11 @@ class Supervisor:
     def _find_others(self) -> None:
         """Look for actors of other commands; introduce them to ours and ours to them."""
         try:
-            names = {str(n["name"]) for n in ray.util.list_named_actors(all_namespaces=True)
-                     if n["namespace"] == "rayft"}
+            names = {
+                str(n["name"])
+                for n in ray.util.list_named_actors(all_namespaces=True)
+                if n["namespace"] == "rayft"
+            }
         except Exception as error:  # Ray's head is away: what is known stays known
             log.info("cannot look for other servers", error=repr(error))
             return

@@ -121,7 +121,7 @@ class _Server:
 
     def __init__(self) -> None:
         self.router: Router | None = None
-        self.head = bytes.fromhex("0012b170a28668666965 6c647390 87745f6669727374 000000".replace(" ", ""))
+        self.head = b"\x00\x03\xb1\x70\xa0\x00\x00"
 
     def submit(self, data: bytes) -> None:
         replies = [

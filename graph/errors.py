@@ -5,14 +5,14 @@
     GraphError                       carries the Neo4j status code a Bolt client is shown
     ├── CypherError                  the query is wrong; nothing was done
     │   ├── CypherSyntaxError        the text cannot be parsed
-    │   └── CypherSemanticError      it parses, but means nothing (undefined variable, bad aggregate ...)
+    │   └── CypherSemanticError      it parses, but means nothing (undefined variable, ...)
     ├── CypherTypeError              a value has the wrong type at run time
     ├── CypherArgumentError          a value is out of range, a parameter is missing
-    ├── ConstraintError              a uniqueness constraint would be broken; nothing was done
-    ├── SchemaError                  an index or constraint exists already, or does not exist
-    ├── ConflictError                another transaction changed the same data first; retry (transient)
+    ├── ConstraintError              a constraint would be broken; nothing was done
+    ├── SchemaError                  an index or constraint exists already, or not at all
+    ├── ConflictError                another transaction changed the same data first; retry
     ├── LimitError                   a budget was used up: time, memory, depth, size
-    └── CorruptionError              bytes that should be ours are damaged: write set or snapshot image
+    └── CorruptionError              damaged bytes: write set or snapshot image
 
 Every error of this tree says that the statement was *not done*. Unknown outcomes exist only
 where there is a network, so they are a matter of ``actors.errors``.

@@ -13,7 +13,7 @@ from typing import Any
 
 __all__ = ["Node", "Path", "Relationship", "Value"]
 
-# None | bool | int | float | str | bytes | list | dict | temporal | point | Node | Relationship | Path
+# None, bool, int, float, str, bytes, list, dict, temporal, point, Node, Relationship, Path
 Value = Any
 
 
