@@ -224,8 +224,7 @@ class BoltSession(asyncio.Protocol):
 
     def _fail(self, error: Exception) -> None:
         code, message = _failure_of(error)
-        self._tx = None
-        self._streams.clear()
+        self._forget()
         self._write(self._connection.send(Failure(code, message)))
 
     def _write(self, data: bytes) -> None:
