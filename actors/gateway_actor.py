@@ -1,8 +1,10 @@
 """The Bolt gateway as a Ray actor: sockets on one side, actor calls on the other.
 
-An asyncio actor; its event loop also runs the sockets. Servers call ``deliver`` with replies and
-``announce`` with news of the leadership; both are one-way. The Python handle calls ``request``,
-which goes the same way as a Bolt client's requests do.
+``Gateway`` is asyncio code and lives in one event loop; the sockets are in that loop too.
+``GatewayActor`` is its mailbox: Ray's threads put what arrives into the loop and return. (An
+asyncio actor, whose loop Ray owns, costs about twice as much for each call.) Servers call
+``deliver`` with replies and ``announce`` with news of the leadership, both one-way. The Python
+handle calls ``ask``, which goes the same way as a Bolt client's requests do.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ import asyncio
 import itertools
 import os
 import secrets
+import sys
+import threading
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +36,8 @@ __all__ = ["GatewayActor"]
 log = structlog.get_logger()
 
 
-class GatewayActor:
-    """One Bolt gateway, in front of server ``home``."""
+class Gateway:
+    """One Bolt gateway, in front of server ``home``. Belongs to one event loop."""
 
     def __init__(self, home: int, directory: str, supervisor_pid: int, replication_timeout_ms: int):
         self._home = home
@@ -44,7 +49,6 @@ class GatewayActor:
         self._numbers = itertools.count(1)
         self._door = HandleDoor(self._router, lambda: next(self._numbers))
         self._listener: asyncio.Server | None = None
-        self._stopped = asyncio.Event()
         self._description: dict[str, Any] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -73,7 +77,7 @@ class GatewayActor:
         }
         return self._description
 
-    async def describe(self) -> dict[str, Any] | None:
+    def describe(self) -> dict[str, Any] | None:
         """The fields of this gateway's ``Introduction``; ``None`` before it has started."""
         return self._description
 
@@ -83,11 +87,6 @@ class GatewayActor:
             self._listener.close()
         for session in list(self._sessions):
             session.close()
-        self._stopped.set()
-
-    async def watch(self) -> None:
-        """Returns when the gateway stops."""
-        await self._stopped.wait()
 
     async def introduce(self, newcomers: list[Introduction]) -> None:
         """Meet servers and other gateways."""
@@ -97,23 +96,19 @@ class GatewayActor:
                 if newcomer.key != self.key or newcomer.kind == "server":
                     self._background(self._watch(newcomer))
 
-    # ----------------------------------------------------------------- mailbox
-
-    @ray.method(num_returns=0)
-    async def deliver(self, server_id: int, data: bytes) -> None:
+    def deliver(self, data: bytes) -> None:
+        """Replies of a server."""
         self._router.replied(decode_replies(data))
 
-    @ray.method(num_returns=0)
-    async def announce(
-        self, server_id: int, incarnation: int, term: int, leader: int, role: int
-    ) -> None:
+    def announce(self, server_id: int, term: int, leader: int) -> None:
+        """A server says who leads, as far as it knows."""
         self._router.announced(server_id, term, leader)
 
     async def ask(self, what: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """A request of the Python handle; see ``HandleDoor``."""
         return await self._door.ask(what, arguments)
 
-    async def leadership(self) -> tuple[int, int]:
+    def leadership(self) -> tuple[int, int]:
         """(leader or 0, term) as known here."""
         return self._router.leader, self._router.term
 
@@ -162,3 +157,79 @@ class GatewayActor:
                 os._exit(0)
             except PermissionError:
                 pass
+
+
+class GatewayActor:
+    """The mailbox of a ``Gateway``; see the module."""
+
+    def __init__(
+        self, home: int, directory: str, supervisor_pid: int, replication_timeout_ms: int
+    ) -> None:
+        self._stopping = threading.Event()
+        self._loop = _new_event_loop()
+        self._gateway = Gateway(home, directory, supervisor_pid, replication_timeout_ms)
+        threading.Thread(target=self._run, name="gateway", daemon=True).start()
+
+    @ray.method(concurrency_group="control")
+    def start(self, host: str, port: int, advertised: str) -> dict[str, Any]:
+        """See ``Gateway.start``."""
+        answer: dict[str, Any] = self._wait(self._gateway.start(host, port, advertised))
+        return answer
+
+    @ray.method(concurrency_group="control")
+    def describe(self) -> dict[str, Any] | None:
+        """The fields of this gateway's ``Introduction``; ``None`` before it has started."""
+        return self._gateway.describe()
+
+    @ray.method(concurrency_group="control")
+    def introduce(self, newcomers: list[Introduction]) -> None:
+        """See ``Gateway.introduce``."""
+        self._wait(self._gateway.introduce(newcomers))
+
+    @ray.method(concurrency_group="control")
+    def leadership(self) -> tuple[int, int]:
+        """(leader or 0, term) as known here."""
+        return self._gateway.leadership()
+
+    @ray.method(concurrency_group="control")
+    def stop(self) -> None:
+        """Close the listener and all connections."""
+        self._wait(self._gateway.stop())
+        self._stopping.set()
+
+    @ray.method(concurrency_group="watch")
+    def watch(self) -> None:
+        """Returns when the gateway stops."""
+        self._stopping.wait()
+
+    @ray.method(concurrency_group="server", num_returns=0)
+    def deliver(self, server_id: int, data: bytes) -> None:
+        """Replies of a server."""
+        self._loop.call_soon_threadsafe(self._gateway.deliver, data)
+
+    @ray.method(concurrency_group="server", num_returns=0)
+    def announce(self, server_id: int, incarnation: int, term: int, leader: int, role: int) -> None:
+        """A server says who leads, as far as it knows."""
+        self._loop.call_soon_threadsafe(self._gateway.announce, server_id, term, leader)
+
+    @ray.method(concurrency_group="handle")
+    def ask(self, what: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """A request of the Python handle; see ``HandleDoor``."""
+        answer: dict[str, Any] = self._wait(self._gateway.ask(what, arguments))
+        return answer
+
+    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop
+
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop

@@ -41,6 +41,9 @@ from graph.write_set_codec import encode as encode_write_set
 
 __all__ = ["StateMachine"]
 
+# After a few small batches a crowd is forgotten, and single requests are not held up.
+CROWD_DECAY = 0.75
+
 log = structlog.get_logger()
 
 
@@ -77,6 +80,8 @@ class StateMachine:
         self._state = SoftState(Role.FOLLOWER, 0, 0)
         self._generation = 0
         self._waiting: deque[Item] = deque()
+        self._crowd = 0.0  # how many requests lately came together
+        self._gather_until = 0.0
         self._reads: dict[int, list[Item]] = {}  # linearizable, by token
         self._next_read = 1
         self._later: list[tuple[int, Item]] = []  # reads that wait for an index
@@ -164,11 +169,34 @@ class StateMachine:
         """Writes that wait to be executed; may be asked by any thread."""
         return len(self._waiting)
 
-    def turn(self) -> None:
-        """After each batch of tasks: execute what waits, as far as there is room."""
+    def turn(self) -> float:
+        """After each batch of tasks: execute what waits, as far as there is room.
+
+        Returns after how many seconds it wants to be called again; 0 for not before there is news.
+        """
         while self._waiting and self._may_execute():
+            wait = self._gather(time.monotonic())
+            if wait > 0:
+                return wait
             count = min(len(self._waiting), limits.WRITE_BATCH_MAX)
             self._execute([self._waiting.popleft() for _ in range(count)])
+        return 0.0
+
+    def _gather(self, now: float) -> float:
+        """How long to wait for company: a straggler alone would cost as much as a full batch.
+
+        Clients that were answered together come back together, so where a small part of the last
+        crowd waits the rest is on its way.
+        """
+        waiting = len(self._waiting)
+        if 2 * waiting < self._crowd and now < self._gather_until:
+            return self._gather_until - now
+        if 2 * waiting < self._crowd and not self._gather_until:
+            self._gather_until = now + limits.GATHER_SECONDS_MAX
+            return limits.GATHER_SECONDS_MAX
+        self._gather_until = 0.0
+        self._crowd = max(float(waiting), self._crowd * CROWD_DECAY)
+        return 0.0
 
     def sweep(self, now: float) -> None:
         """Time passes: drop what waited too long."""

@@ -41,7 +41,10 @@ SEARCH_IDLE_SECONDS = 5.0
 # Calls that a caller may have queued for an actor that does not take them.
 PENDING_CALLS_MAX = 5_000
 
+# Ray's threads for each kind of call. A ``watch`` holds its thread for as long as both ends live,
+# a handle's request until it is answered.
 _SERVER_GROUPS = {"control": 2, "peer": 1, "client": 1, "tick": 1, "watch": 64}
+_GATEWAY_GROUPS = {"control": 2, "server": 1, "handle": 64, "watch": 64}
 
 
 @dataclass(slots=True)
@@ -168,7 +171,7 @@ class Supervisor:
 
     def _new_gateway(self, plan: ServerPlan) -> None:
         server_id = plan.member.server_id
-        actor: Any = ray.remote(GatewayActor)
+        actor: Any = ray.remote(concurrency_groups=_GATEWAY_GROUPS)(GatewayActor)  # type: ignore[call-overload]
         handle = actor.options(**self._placement("gateway", server_id)).remote(
             server_id, str(plan.directory), self._pid, self._plan.raft.replication_timeout
         )

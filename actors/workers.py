@@ -45,6 +45,7 @@ BATCH_TASKS_MAX = 256
 class Worker:
     """A thread that runs tasks in order, and ``after_batch`` when none is left for the moment.
 
+    ``after_batch`` may return after how many seconds it wants to be called again, tasks or not.
     ``stop`` ends it without another ``after_batch``: what was not synced was not promised. Any
     exception ends the process through ``on_failure``: a server with a dead thread must not look
     alive.
@@ -54,8 +55,9 @@ class Worker:
         self,
         name: str,
         on_failure: Callable[[BaseException], None],
-        after_batch: Task | None = None,
+        after_batch: Callable[[], float] | None = None,
     ) -> None:
+        self._wait: float | None = None
         self._queue: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._on_failure = on_failure
         self._after_batch = after_batch
@@ -80,21 +82,18 @@ class Worker:
             self._on_failure(error)
 
     def _batch(self) -> bool:
-        task = self._queue.get()
-        done = 0
-        while task is not None:
-            task()
-            done += 1
-            if done == BATCH_TASKS_MAX:
-                break
-            try:
-                task = self._queue.get_nowait()
-            except queue.Empty:
-                break
-        else:
-            return False
+        try:
+            task = self._queue.get(timeout=self._wait)
+            for left in range(BATCH_TASKS_MAX - 1, -1, -1):
+                if task is None:
+                    return False
+                task()
+                if left:
+                    task = self._queue.get_nowait()
+        except queue.Empty:
+            pass
         if self._after_batch is not None:
-            self._after_batch()
+            self._wait = self._after_batch() or None
         return True
 
 
@@ -137,13 +136,14 @@ class LogThread:
 
         self._worker.submit(task)
 
-    def _sync(self) -> None:
+    def _sync(self) -> float:
         if not self._unsynced:
-            return
+            return 0.0
         self._wal.sync()
         sequences, self._unsynced = self._unsynced, []
         for sequence in sequences:
             self._post(Persisted(sequence))
+        return 0.0
 
     def receive_chunk(self, chunk: SnapshotChunk) -> None:
         def task() -> None:
@@ -242,8 +242,8 @@ class MachineThread:
 
     # ----------------------------------------------------------------- snapshots
 
-    def _after_batch(self) -> None:
-        self.machine.turn()
+    def _after_batch(self) -> float:
+        return self.machine.turn()
 
     def _maybe_save(self) -> None:
         if self._threshold < 0 or self._saving:
