@@ -135,8 +135,12 @@ class WriteAheadLog:
             self._begin_segment()
 
     def compact(self, keep_from: int) -> None:
-        """Remove segments that hold only entries below ``keep_from``."""
-        if self._segments[-1].last_index and self._segments[-1].last_index < keep_from:
+        """Remove segments that hold only entries below ``keep_from``.
+
+        Another segment is begun, so that the next compaction can remove the one that is open now:
+        what stays on the disk is bounded by the distance of two snapshots, not by the segment size.
+        """
+        if self._segments[-1].last_index:
             self._begin_segment()
         while len(self._segments) > 1 and self._segments[0].last_index < keep_from:
             self._disk.remove(self._path(self._segments[0].name))

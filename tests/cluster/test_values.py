@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import neo4j
 import pytest
+import pytz
 from neo4j.graph import Node, Path, Relationship
 from neo4j.spatial import CartesianPoint, WGS84Point
 from neo4j.time import Date, DateTime, Duration, Time
@@ -36,7 +37,7 @@ PROPERTIES: dict[str, Any] = {
     "no_bytes": b"",
     "date": Date(2024, 2, 29),
     "early": Date(1, 1, 1),
-    "time": Time(12, 34, 56, 789_012_345, tzinfo=EAST),
+    "time": Time(12, 34, 56, 789_012_345, tzinfo=pytz.FixedOffset(330)),
     "local_time": Time(23, 59, 59, 999_999_999),
     "local_datetime": DateTime(1969, 12, 31, 23, 59, 59, 1),
     "datetime": DateTime(2024, 7, 1, 12, 0, 0, 123_456_789, tzinfo=EAST),
