@@ -12,6 +12,7 @@ Everything here that waits has a deadline, and says what it waited for when that
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -35,16 +36,18 @@ sys.path[:0] = [str(ROOT / "benchmarks")]
 from local_cluster import free_ports, kill_server, server_pid  # noqa: E402
 
 __all__ = [
+    "SERVERS",
     "Cluster",
     "Command",
     "Place",
+    "Servers",
     "connect",
     "eventually",
     "free_ports",
     "kill_server",
-    "leader_of",
     "server_pid",
     "values",
+    "write_configuration",
 ]
 
 START_SECONDS = 90.0  # a start takes 5 to 10 s on an idle machine
@@ -90,22 +93,26 @@ class Place:
             "PYTHONUNBUFFERED": "1",
         }
 
-    def run(self, *flags: str, data: Path | None = None) -> Command:
-        """Start ``memgraph_ha`` with ``flags``, and its data in ``data`` (the place's own)."""
+    def run(self, *flags: str, data: Path | None = None, folder: str = "") -> Command:
+        """Start ``memgraph_ha`` with ``flags``, its data in ``data`` (the place's own), in a folder
+
+        of the place (so that what comes of this command can be told from what comes of others).
+        """
         script = Path(sys.executable).parent / "memgraph_ha"
         program = [str(script)] if script.exists() else [sys.executable, "-m", "actors.cli"]
         directory = f"--durability_directory={data or self.data}"
-        return self.run_program([*program, *flags, directory])
+        return self.run_program([*program, *flags, directory], folder)
 
-    def run_program(self, arguments: Sequence[str]) -> Command:
-        """Start any program in the place."""
-        command = Command(arguments, self)
+    def run_program(self, arguments: Sequence[str], folder: str = "") -> Command:
+        """Start any program in the place, or in a folder of it."""
+        (self.path / folder).mkdir(exist_ok=True)
+        command = Command(arguments, self.path / folder, self.environment())
         self._commands.append(command)
         return command
 
-    def processes(self) -> dict[int, str]:
-        """Living processes that run in the place: command line by id."""
-        found = {}
+    def processes(self, folder: str = "") -> dict[int, str]:
+        """Living processes that run in the place, or in a folder of it: command line by id."""
+        found, wanted = {}, self.path / folder
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
@@ -114,7 +121,7 @@ class Place:
                 words = (entry / "cmdline").read_bytes()
             except OSError:  # gone meanwhile, a zombie, or somebody else's
                 continue
-            if where == self.path or self.path in where.parents:
+            if where == wanted or wanted in where.parents:
                 found[int(entry.name)] = words.replace(b"\0", b" ").decode(errors="replace")
         found.pop(os.getpid(), None)
         return found
@@ -135,9 +142,9 @@ class Place:
 
         eventually(kill_once, "the killed processes are gone")
 
-    def wait_until_empty(self) -> None:
-        """Nothing runs in the place any more, though Ray's helpers may take a moment to end."""
-        eventually(lambda: not self.processes(), "nothing is left behind in the place")
+    def wait_until_empty(self, folder: str = "") -> None:
+        """Nothing runs there any more, though Ray's helpers may take a moment to end."""
+        eventually(lambda: not self.processes(folder), "no process is left behind")
 
     def __enter__(self) -> Place:
         return self
@@ -152,15 +159,17 @@ class Place:
 class Command:
     """A process that was started, and what it has said so far on both its outputs."""
 
-    def __init__(self, arguments: Sequence[str], place: Place) -> None:
+    def __init__(
+        self, arguments: Sequence[str], directory: Path, environment: Mapping[str, str]
+    ) -> None:
         self.arguments = list(arguments)
         self.lines: list[str] = []
         self._news = threading.Condition()
         self._ended = False
         self.process = subprocess.Popen(
             self.arguments,
-            cwd=place.path,
-            env=place.environment(),
+            cwd=directory,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -212,20 +221,22 @@ class Command:
         return self.wait()
 
 
-class Cluster:
-    """Three servers of one command: their gateways, their processes, who leads."""
+def write_configuration(place: Place, rpc_port: int = 7001, **changes: int) -> list[str]:
+    """Both files for three servers on this machine, with the seed's constants; the flags."""
+    coordination, raft = place.path / "coordination.json", place.path / "raft.json"
+    members = [[server, "127.0.0.1", rpc_port + server - 1] for server in SERVERS]
+    coordination.write_text(json.dumps(members))
+    constants = json.loads((ROOT / "raft.json").read_text())
+    raft.write_text(json.dumps({**constants, **changes}))
+    return [f"--coordination_config_file={coordination}", f"--raft_config_file={raft}"]
 
-    def __init__(self, place: Place, *flags: str) -> None:
+
+class Servers:
+    """Three servers on this machine, by their Bolt ports and their data directories."""
+
+    def __init__(self, place: Place) -> None:
         self.place = place
         self.first_port = free_ports(len(SERVERS))
-        self._flags = [f"--port={self.first_port}", *flags]
-        self.command: Command
-
-    def start(self) -> None:
-        """Start the command (again), and return when all gateways answer and one server leads."""
-        self.command = self.place.run(*self._flags)
-        self.command.wait_for(r"^ready: ")
-        self.wait_until_whole()
 
     def address(self, server: int) -> str:
         return f"127.0.0.1:{self.first_port + server - 1}"
@@ -240,9 +251,17 @@ class Cluster:
         with connect(f"{scheme}://{self.address(server)}", **options) as driver:
             yield driver
 
+    def read(self, server: int, query: str, bookmarks: Any = None) -> list[Any]:
+        """All rows of a query as ``server`` itself answers it, at least as of the bookmarks."""
+        options = {"default_access_mode": neo4j.READ_ACCESS, "bookmarks": bookmarks}
+        with self.driver(server) as driver, driver.session(**options) as session:
+            return values(session, query)
+
     def leader(self) -> int:
-        """The id of the server that leads; 0 if none does."""
-        return leader_of(self.addresses)
+        """The id of the server that leads in the newest term; 0 if none does."""
+        infos = [raft_info(address) for address in self.addresses]
+        leading = [(info[1], i) for i, info in enumerate(infos, 1) if info and info[0]]
+        return max(leading)[1] if leading else 0
 
     def wait_until_whole(self) -> int:
         """Wait until all gateways answer and exactly one server leads; its id."""
@@ -259,8 +278,23 @@ class Cluster:
         return server_pid(self.place.data, server)
 
     def kill(self, server: int) -> int | None:
-        """SIGKILL a server's process (the command will start it again)."""
+        """SIGKILL a server's process (its command will start it again)."""
         return kill_server(self.place.data, server)
+
+
+class Cluster(Servers):
+    """Three servers of one command."""
+
+    def __init__(self, place: Place, *flags: str) -> None:
+        super().__init__(place)
+        self._flags = [f"--port={self.first_port}", *flags]
+        self.command: Command
+
+    def start(self) -> None:
+        """Start the command (again), and return when all gateways answer and one server leads."""
+        self.command = self.place.run(*self._flags)
+        self.command.wait_for(r"^ready: ")
+        self.wait_until_whole()
 
     def stop(self) -> None:
         assert self.command.stop() == 0, self.command.output
@@ -285,13 +319,6 @@ def raft_info(address: str) -> tuple[bool, int] | None:
             return bool(record["is_leader"]), int(record["term_id"])
     except (DriverError, Neo4jError, OSError):
         return None
-
-
-def leader_of(addresses: Sequence[str]) -> int:
-    """Which of the servers leads in the newest term, counted from 1; 0 if none does."""
-    infos = [raft_info(address) for address in addresses]
-    leading = [(info[1], i) for i, info in enumerate(infos, 1) if info and info[0]]
-    return max(leading)[1] if leading else 0
 
 
 def values(session: Any, query: str, **parameters: Any) -> list[Any]:

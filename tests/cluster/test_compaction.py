@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
 import signal
@@ -13,11 +12,10 @@ from typing import Any
 
 import neo4j
 import pytest
-from running import Cluster, Place, eventually, values
+from running import SERVERS, Cluster, Place, eventually, values, write_configuration
 
 pytestmark = pytest.mark.cluster
 
-SERVERS = (1, 2, 3)
 THRESHOLD = 50
 CHUNK_BYTES = 256 * 1024
 NODES = 6_000
@@ -28,17 +26,7 @@ FIRST_SEGMENT = "0000000000000001.wal"
 def cluster() -> Iterator[Cluster]:
     """Three servers of two configuration files, in one command."""
     with Place() as place:
-        coordination, raft = place.path / "coordination.json", place.path / "raft.json"
-        coordination.write_text(json.dumps([[s, "127.0.0.1", 7000 + s] for s in SERVERS]))
-        constants = {
-            "election_timeout_min": 750,
-            "election_timeout_max": 1000,
-            "heartbeat_interval": 100,
-            "replication_timeout": 20000,
-            "log_size_snapshot_threshold": THRESHOLD,
-        }
-        raft.write_text(json.dumps(constants))
-        files = f"--coordination_config_file={coordination}", f"--raft_config_file={raft}"
+        files = write_configuration(place, log_size_snapshot_threshold=THRESHOLD)
         running = Cluster(place, *files)
         running.start()
         yield running
@@ -74,14 +62,12 @@ def write_some(session: neo4j.Session, count: int) -> None:
 def digest(cluster: Cluster, server: int, bookmarks: Any = None) -> str:
     """A checksum of the whole graph as one server has it, at least as of the bookmarks."""
     found = hashlib.sha256()
-    options = {"default_access_mode": neo4j.READ_ACCESS, "bookmarks": bookmarks}
-    with cluster.driver(server) as driver, driver.session(**options) as session:
-        for query in (
-            "MATCH (n) RETURN id(n), labels(n), properties(n) ORDER BY id(n)",
-            "MATCH (a)-[r]->(b) RETURN id(r), type(r), id(a), id(b) ORDER BY id(r)",
-        ):
-            for row in values(session, query):
-                found.update(repr(row).encode())
+    for query in (
+        "MATCH (n) RETURN id(n), labels(n), properties(n) ORDER BY id(n)",
+        "MATCH (a)-[r]->(b) RETURN id(r), type(r), id(a), id(b) ORDER BY id(r)",
+    ):
+        for row in cluster.read(server, query, bookmarks):
+            found.update(repr(row).encode())
     return found.hexdigest()
 
 

@@ -9,11 +9,10 @@ from typing import Any
 import neo4j
 import pytest
 from neo4j.exceptions import Neo4jError, TransactionError, TransientError
-from running import Cluster, connect, values
+from running import SERVERS, Cluster, connect, values
 
 pytestmark = pytest.mark.cluster
 
-SERVERS = (1, 2, 3)
 FOR_EVER = "UNWIND range(1, 1000000000000) AS x WITH x WHERE x < 0 RETURN count(x)"
 
 
@@ -345,10 +344,8 @@ def test_a_bookmark_shows_the_write_at_every_gateway(cluster: Cluster, writer: i
             session.run("CREATE (:Marked {by: $by})", by=writer).consume()
             bookmarks = session.last_bookmarks()
         for reader in SERVERS:
-            options = {"default_access_mode": neo4j.READ_ACCESS, "bookmarks": bookmarks}
-            with cluster.driver(reader) as driver, driver.session(**options) as session:
-                query = "MATCH (n:Marked {by: $by}) RETURN count(n)"
-                assert values(session, query, by=writer) == [[turn + 1]]
+            query = f"MATCH (n:Marked {{by: {writer}}}) RETURN count(n)"
+            assert cluster.read(reader, query, bookmarks) == [[turn + 1]]
 
 
 def test_sessions_follow_one_another_through_a_cluster(driver: neo4j.Driver) -> None:

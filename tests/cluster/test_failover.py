@@ -20,11 +20,10 @@ from typing import Any
 import neo4j
 import pytest
 from neo4j.exceptions import DriverError, Neo4jError, TransientError
-from running import Cluster, eventually, values
+from running import SERVERS, Cluster, eventually, values
 
 pytestmark = pytest.mark.cluster
 
-SERVERS = (1, 2, 3)
 KILLS = 4
 OUTCOME_UNKNOWN = "Neo.DatabaseError.Transaction.TransactionCommitFailed"
 LEADER_SWITCH = "Neo.TransientError.Transaction.LeaderSwitch"
@@ -125,13 +124,6 @@ class Writers:
         self.stop()
 
 
-def read(cluster: Cluster, server: int, query: str, bookmarks: Any = None) -> list[Any]:
-    """All rows of a query as ``server`` itself answers it, at least as of the bookmarks."""
-    options = {"default_access_mode": neo4j.READ_ACCESS, "bookmarks": bookmarks}
-    with cluster.driver(server) as driver, driver.session(**options) as session:
-        return values(session, query)
-
-
 def check(writers: list[Writer], rows: list[Any]) -> None:
     """Each acknowledged id is there once, no other twice, and none that was refused."""
     found = Counter(row[0] for row in rows)
@@ -179,7 +171,7 @@ def test_managed_transactions_never_hear_of_it(storm: Writers, label: str) -> No
 def test_what_was_acknowledged_is_there_once(
     cluster: Cluster, storm: Writers, label: str, server: int
 ) -> None:
-    rows = read(cluster, server, f"MATCH (n:{label}) RETURN n.id", storm.bookmarks())
+    rows = cluster.read(server, f"MATCH (n:{label}) RETURN n.id", storm.bookmarks())
     check(storm.of(label), rows)
     assert len(rows) >= 2 * 5 * KILLS
 
@@ -188,7 +180,7 @@ def test_what_was_acknowledged_is_there_once(
 def test_counters_count_what_was_committed(cluster: Cluster, storm: Writers, label: str) -> None:
     query = f"MATCH (c:Counter {{of: '{label}'}}) RETURN c.by, c.x ORDER BY c.by"
     done = [[writer.number, len(writer.acknowledged)] for writer in storm.of(label)]
-    assert read(cluster, 1, query, storm.bookmarks()) == done
+    assert cluster.read(1, query, storm.bookmarks()) == done
 
 
 @pytest.mark.parametrize("label", SINGLE)
@@ -198,7 +190,7 @@ def test_an_autocommit_write_is_retried_by_the_gateway(storm: Writers, label: st
 
 
 def test_all_servers_have_the_same_graph(cluster: Cluster, storm: Writers) -> None:
-    graphs = [read(cluster, server, GRAPH, storm.bookmarks()) for server in SERVERS]
+    graphs = [cluster.read(server, GRAPH, storm.bookmarks()) for server in SERVERS]
     assert graphs[0] == graphs[1] == graphs[2]
     assert graphs[0]
 
@@ -253,7 +245,7 @@ def test_all_servers_are_killed_at_once(cluster: Cluster) -> None:
     cluster.wait_until_whole()
     assert not set(before) & {cluster.pid(server) for server in SERVERS}
     for server in SERVERS:
-        rows = read(cluster, server, "MATCH (n:AllKilled) RETURN n.id", writers.bookmarks())
+        rows = cluster.read(server, "MATCH (n:AllKilled) RETURN n.id", writers.bookmarks())
         check(writers.all, rows)
 
 
@@ -266,6 +258,6 @@ def test_everything_is_killed_at_once_and_started_again(cluster: Cluster) -> Non
         cluster.place.kill_everything()
     cluster.start()
     for server in SERVERS:
-        check(writers.all, read(cluster, server, "MATCH (n:PowerCut) RETURN n.id"))
-    graphs = [read(cluster, server, GRAPH) for server in SERVERS]
+        check(writers.all, cluster.read(server, "MATCH (n:PowerCut) RETURN n.id"))
+    graphs = [cluster.read(server, GRAPH) for server in SERVERS]
     assert graphs[0] == graphs[1] == graphs[2]

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from running import Cluster, Place, free_ports, values
+from running import SERVERS, Cluster, Place, free_ports
 
 from actors.identity import DataDirectory
 
@@ -17,7 +17,7 @@ def test_a_start_says_where_bolt_listens_who_leads_and_where_the_data_lies(
     cluster: Cluster,
 ) -> None:
     said = cluster.command.output
-    for server in (1, 2, 3):
+    for server in SERVERS:
         directory = cluster.place.data / f"server_{server}"
         line = f"server {server}: Bolt on {cluster.address(server)}, data in {directory}"
         assert line in said
@@ -38,10 +38,9 @@ def test_after_a_stop_nothing_runs_and_a_restart_has_the_data(cluster: Cluster) 
     cluster.start()
 
     query = "MATCH (a:Kept)-[r:KNOWS]->(b:Kept) RETURN a.name, r.since, b.name"
-    for server in (1, 2, 3):
-        with cluster.driver(server) as driver, driver.session() as session:
-            assert values(session, query) == [["Ada", 1833, "Bob"]]
-            assert len(values(session, "SHOW INDEXES")) == 1
+    for server in SERVERS:
+        assert cluster.read(server, query) == [["Ada", 1833, "Bob"]]
+        assert len(cluster.read(server, "SHOW INDEXES")) == 1
 
 
 def test_a_second_command_on_the_same_directory_is_refused(cluster: Cluster) -> None:
@@ -76,7 +75,7 @@ def test_a_signal_in_the_middle_of_the_start_is_obeyed(place: Place) -> None:
 
 def _give_directories(data: Path) -> None:
     """Data directories of three servers, as a first start leaves them."""
-    for server in (1, 2, 3):
+    for server in SERVERS:
         DataDirectory.open(data / f"server_{server}", server).close()
 
 

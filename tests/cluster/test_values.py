@@ -14,7 +14,7 @@ import pytz
 from neo4j.graph import Node, Path, Relationship
 from neo4j.spatial import CartesianPoint, WGS84Point
 from neo4j.time import Date, DateTime, Duration, Time
-from running import Cluster, values
+from running import SERVERS, Cluster, values
 
 pytestmark = pytest.mark.cluster
 
@@ -96,13 +96,11 @@ def test_a_property_is_the_same_at_every_server(cluster: Cluster, driver: neo4j.
     with driver.session() as session:
         session.run("CREATE (:Typed $values)", values=PROPERTIES).consume()
         bookmarks = session.last_bookmarks()
-    for server in (1, 2, 3):
-        options = {"default_access_mode": neo4j.READ_ACCESS, "bookmarks": bookmarks}
-        with cluster.driver(server) as reader, reader.session(**options) as session:
-            ((found,),) = values(session, "MATCH (n:Typed) RETURN n")
-            wrong = [k for k, v in PROPERTIES.items() if not same(found.get(k), v)]
-            assert not wrong
-            assert set(found.keys()) == set(PROPERTIES)
+    for server in SERVERS:
+        ((found,),) = cluster.read(server, "MATCH (n:Typed) RETURN n", bookmarks)
+        wrong = [k for k, v in PROPERTIES.items() if not same(found.get(k), v)]
+        assert not wrong
+        assert set(found.keys()) == set(PROPERTIES)
 
 
 def test_a_time_zone_keeps_its_name(driver: neo4j.Driver) -> None:
