@@ -308,6 +308,11 @@ def _use_token(environment: dict[str, str] | None = None) -> None:
         return
     target["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_MODE"] = "token"
+    if "ray" in sys.modules:  # it read its environment when the caller's program imported it
+        import ray
+
+        raylet: Any = ray._raylet
+        raylet.Config.initialize("")  # reads it again, as Ray's own ``ray.init`` does
     given = target.get("RAY_AUTH_TOKEN") or target.get("RAY_AUTH_TOKEN_PATH")
     default = Path.home() / ".ray" / "auth_token"
     if not given and not default.exists():

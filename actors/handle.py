@@ -389,7 +389,11 @@ class Database:
 
 
 def connect(
-    address: str | None = None, *, directory: str | None = None, namespace: str = "rayft"
+    address: str | None = None,
+    *,
+    directory: str | None = None,
+    port: int = 7687,
+    namespace: str = "rayft",
 ) -> Database:
     """A handle to the database.
 
@@ -398,6 +402,7 @@ def connect(
             program, which is connected already.
         directory: start three servers embedded in this program, with their data there; they are
             stopped by ``close``. Not together with ``address``.
+        port: of the embedded servers: Bolt listens on 127.0.0.1 at this port and the next two.
         namespace: Ray's namespace of the database.
 
     Raises:
@@ -411,7 +416,7 @@ def connect(
     if directory is not None:
         from actors.embedded import EmbeddedCluster
 
-        return Database(namespace, EmbeddedCluster(directory))
+        return Database(namespace, EmbeddedCluster(directory, port))
     if not ray.is_initialized():
         cluster.connect_ray(address)
     database = Database(namespace)

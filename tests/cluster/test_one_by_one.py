@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 
 import neo4j
@@ -23,6 +24,14 @@ from running import (
 pytestmark = pytest.mark.cluster
 
 HEAD = 1  # server 1's host is the head of the Ray cluster
+
+
+HANDLE = """
+import sys, rayft
+with rayft.connect(sys.argv[1]) as db:
+    db.query("CREATE (:Noted {name: 'by handle'})")
+    print("done:", db.query("MATCH (n:Noted {name: 'by handle'}) RETURN count(n)").single()[0])
+"""
 
 
 class Commands(Servers):
@@ -73,7 +82,8 @@ def write(commands: Commands, server: int, name: str) -> neo4j.Bookmarks:
     """One node, through the gateway of ``server``; the bookmarks that show it."""
     with commands.driver(server) as driver, driver.session() as session:
         session.run("CREATE (:Noted {name: $name})", name=name).consume()
-        return session.last_bookmarks()
+        bookmarks: neo4j.Bookmarks = session.last_bookmarks()
+        return bookmarks
 
 
 def names(commands: Commands, server: int, bookmarks: neo4j.Bookmarks) -> list[str]:
@@ -90,6 +100,14 @@ def test_they_find_one_another(commands: Commands) -> None:
     with commands.driver(3, "neo4j") as driver, driver.session() as session:
         assert values(session, "SHOW STORAGE INFO")
         assert len(values(session, "SHOW STORAGE INFO")) == 15
+
+
+def test_a_program_joins_by_the_address_of_the_head(commands: Commands) -> None:
+    address = f"127.0.0.1:{commands.rpc_port}"
+    program = commands.place.run_program([sys.executable, "-c", HANDLE, address])
+    assert program.wait() == 0, program.output
+    assert program.lines[-1] == "done: 1"
+    commands.wait_until_whole()
 
 
 def test_the_others_go_on_without_the_head_and_it_catches_up(commands: Commands) -> None:
