@@ -21,7 +21,7 @@ import structlog
 from actors import commands, limits
 from actors.commands import TransactionId
 from actors.protocol import Op, Reply, Status
-from actors.raft.messages import Applied, Entry, EntryKind
+from actors.raft.messages import Entry, EntryKind
 from actors.raft.ready import RefusalReason, Role, SoftState
 from actors.replica import Replica, Speculation
 from actors.server import Proposal, ReadRequest
@@ -43,6 +43,8 @@ __all__ = ["StateMachine"]
 
 # After a few small batches a crowd is forgotten, and single requests are not held up.
 CROWD_DECAY = 0.75
+# What part of a crowd is enough to go on.
+CROWD_PART = 0.7
 
 log = structlog.get_logger()
 
@@ -54,6 +56,7 @@ class StateMachine:
         replica: the state; nobody else may change it.
         service: runs queries and makes replies.
         post: puts an event into the server loop's inbox.
+        applied: tells the loop up to which index the log is applied.
         run_reads: runs a function in a reader thread.
         new_cluster_id: draws a name for a new cluster, 32 hexadecimal digits.
         replication_timeout_ms: no new writes while one waits longer than this for its majority.
@@ -65,6 +68,7 @@ class StateMachine:
         service: QueryService,
         *,
         post: Callable[[Any], None],
+        applied: Callable[[int], None],
         run_reads: Callable[[Callable[[], None]], None],
         new_cluster_id: Callable[[], str],
         on_cluster: Callable[[str], None],
@@ -73,6 +77,7 @@ class StateMachine:
         self.replica = replica
         self.service = service
         self._post = post
+        self._applied = applied
         self._run_reads = run_reads
         self._new_cluster_id = new_cluster_id
         self._on_cluster = on_cluster
@@ -98,7 +103,7 @@ class StateMachine:
                 answers += self._answers(speculation, entry.index)
             elif entry.kind is EntryKind.NOOP and entry.term == self._state.term:
                 self._maybe_lead(entry.term)
-        self._post(Applied(entries[-1].index))
+        self._applied(entries[-1].index)
         if answers:
             self.service.reply_all(answers)
         self._forget_conflicts()
@@ -189,9 +194,9 @@ class StateMachine:
         crowd waits the rest is on its way.
         """
         waiting = len(self._waiting)
-        if 2 * waiting < self._crowd and now < self._gather_until:
+        if waiting < CROWD_PART * self._crowd and now < self._gather_until:
             return self._gather_until - now
-        if 2 * waiting < self._crowd and not self._gather_until:
+        if waiting < CROWD_PART * self._crowd and not self._gather_until:
             self._gather_until = now + limits.GATHER_SECONDS_MAX
             return limits.GATHER_SECONDS_MAX
         self._gather_until = 0.0

@@ -30,10 +30,13 @@ from actors.transport import Introduction
 
 __all__ = ["Router", "ServerLost"]
 
-# While a server owes this many answers, requests to it leave at most so often, and together: a
-# message costs about half a millisecond of either side's time however small it is.
-PACED_REQUESTS_MIN = 8
-PACE_SECONDS = 0.002
+# A message costs about half a millisecond of either side's time however small it is, and clients
+# that were answered together come back together: of a crowd of at least so many, the first wait for
+# this part of it, or for so long.
+CROWD_MIN = 6
+CROWD_PART = 0.8
+CROWD_DECAY = 0.75
+GATHER_SECONDS = 0.004
 # After a refusal, before the same server is asked again.
 RETRY_SECONDS = 0.02
 # How long a server that was deposed may still answer before the new leader is asked.
@@ -58,8 +61,9 @@ class ServerLost(Exception):
 class _Server:
     introduction: Introduction
     outbox: list[Request] = field(default_factory=list)
-    flushing: bool = False
-    sent_at: float = 0.0
+    flushing: bool = False  # the outbox leaves at the end of this turn of the loop
+    gathering: asyncio.TimerHandle | None = None  # it leaves when this timer says so
+    crowd: float = 0.0  # how many answers lately came together
     waiting: set[int] = field(default_factory=set)  # ids of requests it has not answered
 
 
@@ -164,10 +168,15 @@ class Router:
                 self._lose(identity)
 
     def replied(self, replies: list[Reply]) -> None:
+        """Replies that came in one message."""
+        server: _Server | None = None
         for reply in replies:
             waiting = self._waiting.get(reply.id)
             if waiting is not None and not waiting.future.done():
                 waiting.future.set_result(reply)
+                server = server or self._servers.get(waiting.server)
+        if server is not None:
+            server.crowd = max(float(len(replies)), server.crowd * CROWD_DECAY)
 
     def _lose(self, identity: int) -> None:
         waiting = self._waiting.get(identity)
@@ -391,19 +400,20 @@ class Router:
 
     def _enqueue(self, server: _Server, request: Request) -> None:
         server.outbox.append(request)
-        if server.flushing:
-            return
-        server.flushing = True
         loop = asyncio.get_running_loop()
-        wait = server.sent_at + PACE_SECONDS - loop.time()
-        if wait <= 0 or len(server.waiting) < PACED_REQUESTS_MIN:
-            loop.call_soon(self._flush, server)
-        else:
-            loop.call_later(wait, self._flush, server)
+        if server.crowd < CROWD_MIN or len(server.outbox) >= CROWD_PART * server.crowd:
+            if not server.flushing:
+                server.flushing = True
+                if server.gathering is not None:
+                    server.gathering.cancel()
+                    server.gathering = None
+                loop.call_soon(self._flush, server)
+        elif not server.flushing and server.gathering is None:
+            server.gathering = loop.call_later(GATHER_SECONDS, self._flush, server)
 
     def _flush(self, server: _Server) -> None:
         server.flushing = False
-        server.sent_at = asyncio.get_running_loop().time()
+        server.gathering = None
         batch, server.outbox = server.outbox, []
         for piece in _messages(batch):
             try:

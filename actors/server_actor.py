@@ -44,7 +44,7 @@ from actors.machine import StateMachine
 from actors.protocol import Op, Reply, Request, decode_requests
 from actors.raft.config import CoreConfig
 from actors.raft.core import RaftCore
-from actors.raft.messages import PeerDown, PeerReset, Tick, Unreachable
+from actors.raft.messages import Applied, PeerDown, PeerReset, Tick, Unreachable
 from actors.raft.ready import Restored, SnapshotMark
 from actors.replica import Replica, load_root
 from actors.server import FromPeer, RaftServer
@@ -86,6 +86,15 @@ class Inbox:
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._applied = 0  # written by the machine's thread alone
+        self._applied_told = 0
+
+    def post_applied(self, index: int) -> None:
+        """Progress of the state machine: taken along with the next event, worth no waking up.
+
+        (There is always a next one soon: heartbeats.)
+        """
+        self._applied = index
 
     def post(self, event: Any) -> None:
         self._queue.put(event)
@@ -101,7 +110,13 @@ class Inbox:
             try:
                 events.append(self._queue.get_nowait())
             except queue.Empty:
-                return events
+                break
+        # Read after the queue: an event that rests on an index finds that index told before it.
+        applied = self._applied
+        if applied != self._applied_told:
+            self._applied_told = applied
+            events.insert(0, Applied(applied))
+        return events
 
 
 class Timer:
@@ -241,6 +256,7 @@ class ServerActor:
             self._replica,
             self._service,
             post=self._inbox.post,
+            applied=self._inbox.post_applied,
             run_reads=self._run_reads,
             new_cluster_id=lambda: uuid.uuid4().hex,
             on_cluster=self._cluster_known,

@@ -53,6 +53,7 @@ def leader(size: int) -> float:
         replica,
         service,
         post=posted.append,
+        applied=lambda _: None,
         run_reads=lambda task: task(),
         new_cluster_id=lambda: "0" * 32,
         on_cluster=lambda _: None,

@@ -13,7 +13,7 @@ from actors import commands
 from actors.commands import TransactionId
 from actors.machine import StateMachine
 from actors.protocol import Op, Reply, Request, Status
-from actors.raft.messages import Entry, EntryKind
+from actors.raft.messages import Applied, Entry, EntryKind
 from actors.raft.ready import RefusalReason, Role, SoftState
 from actors.replica import Replica, Speculation
 from actors.server import Proposal
@@ -45,6 +45,7 @@ class Bench:
             Replica(),
             self.service,  # type: ignore[arg-type]
             post=self.posted.append,
+            applied=lambda index: self.posted.append(Applied(index)),
             run_reads=lambda task: task(),
             new_cluster_id=lambda: "ab" * 16,
             on_cluster=lambda name: None,

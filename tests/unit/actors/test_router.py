@@ -101,7 +101,7 @@ def run(test: Callable[[Servers], Awaitable[None]]) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(router, "RETRY_SECONDS", 0.0)
     monkeypatch.setattr(router, "GRACE_SECONDS", 0.0)
-    monkeypatch.setattr(router, "PACE_SECONDS", 0.0)
+    monkeypatch.setattr(router, "GATHER_SECONDS", 0.0)
 
 
 # --- Writes ---------------------------------------------------------------------------------------
