@@ -62,7 +62,7 @@ class Commands(Servers):
 
 @pytest.fixture(scope="module")
 def commands() -> Iterator[Commands]:
-    """Started in the order 2, 3, 1; stopped in the order 1, 2, 3."""
+    """Started in the order 2, 3, 1; the head is stopped last."""
     with Place() as place:
         commands = Commands(place)
         for server in (2, 3):
@@ -73,7 +73,7 @@ def commands() -> Iterator[Commands]:
             command.wait_for("^ready: ")
         commands.wait_until_whole()
         yield commands
-        for server, command in sorted(commands.running.items()):
+        for server, command in sorted(commands.running.items(), reverse=True):
             assert command.stop() == 0, command.output
             place.wait_until_empty(commands.folder(server))
 

@@ -21,10 +21,16 @@ EAST = timezone(timedelta(hours=5, minutes=30))
 
 
 class East(tzinfo):
-    """The same for the driver's ``Time``, for which ``timezone`` names no offset."""
+    """The same for the driver's ``Time``, which ``timezone`` refuses to know."""
 
     def utcoffset(self, when: object) -> timedelta:
         return timedelta(hours=5, minutes=30)
+
+    def dst(self, when: object) -> timedelta:
+        return timedelta(0)
+
+    def tzname(self, when: object) -> str:
+        return "+05:30"
 
 
 # What can be a property as well as a parameter.
