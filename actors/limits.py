@@ -27,8 +27,9 @@ REPLY_BYTES_MAX = 256 * 1024
 SPECULATIONS_MAX = 4
 # Requests that must wait before a batch is executed while another one replicates.
 OVERLAPPING_BATCH_MIN = 128
-# How long the first few of a crowd wait for the others before they are executed.
-GATHER_SECONDS_MAX = 0.004
+# How long the first few of a crowd wait for the others before they are executed: what answers
+# take to their clients and the next requests back.
+GATHER_SECONDS_MAX = 0.010
 # Write requests waiting to be executed; beyond it they are refused as overloaded.
 WAITING_WRITES_MAX = 20_000
 # Requests executed in one batch: bounds the time between two looks at the queue.

@@ -41,8 +41,6 @@ from graph.write_set_codec import encode as encode_write_set
 
 __all__ = ["StateMachine"]
 
-# After a few small batches a crowd is forgotten, and single requests are not held up.
-CROWD_DECAY = 0.75
 # What part of a crowd is enough to go on.
 CROWD_PART = 0.7
 
@@ -85,7 +83,7 @@ class StateMachine:
         self._state = SoftState(Role.FOLLOWER, 0, 0)
         self._generation = 0
         self._waiting: deque[Item] = deque()
-        self._crowd = 0.0  # how many requests lately came together
+        self._crowd = 0  # how many requests were executed together last
         self._gather_until = 0.0
         self._reads: dict[int, list[Item]] = {}  # linearizable, by token
         self._next_read = 1
@@ -194,13 +192,13 @@ class StateMachine:
         crowd waits the rest is on its way.
         """
         waiting = len(self._waiting)
-        if waiting < CROWD_PART * self._crowd and now < self._gather_until:
-            return self._gather_until - now
-        if waiting < CROWD_PART * self._crowd and not self._gather_until:
-            self._gather_until = now + limits.GATHER_SECONDS_MAX
-            return limits.GATHER_SECONDS_MAX
+        if waiting < CROWD_PART * self._crowd:
+            if not self._gather_until:
+                self._gather_until = now + limits.GATHER_SECONDS_MAX
+            if now < self._gather_until:
+                return self._gather_until - now
         self._gather_until = 0.0
-        self._crowd = max(float(waiting), self._crowd * CROWD_DECAY)
+        self._crowd = waiting  # if it did not come back it is no crowd any more
         return 0.0
 
     def sweep(self, now: float) -> None:
