@@ -12,6 +12,7 @@ Everything here that waits has a deadline, and says what it waited for when that
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -37,6 +38,7 @@ from local_cluster import free_ports, kill_server, server_pid  # noqa: E402
 
 __all__ = [
     "SERVERS",
+    "START_SECONDS",
     "Cluster",
     "Command",
     "Place",
@@ -50,9 +52,9 @@ __all__ = [
     "write_configuration",
 ]
 
-START_SECONDS = 90.0  # a start takes 5 to 10 s on an idle machine
-STOP_SECONDS = 40.0
-PATIENCE_SECONDS = 40.0
+START_SECONDS = 180.0  # a start takes 5 to 10 s on an idle machine, and far longer on a busy one
+STOP_SECONDS = 90.0
+PATIENCE_SECONDS = 90.0
 SERVERS = (1, 2, 3)
 
 T = TypeVar("T")
@@ -174,6 +176,7 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_end_with_the_tests,
             text=True,
             errors="replace",
         )
@@ -229,6 +232,15 @@ def write_configuration(place: Place, rpc_port: int = 7001, **changes: int) -> l
     constants = json.loads((ROOT / "raft.json").read_text())
     raft.write_text(json.dumps({**constants, **changes}))
     return [f"--coordination_config_file={coordination}", f"--raft_config_file={raft}"]
+
+
+_LIBC = ctypes.CDLL(None)  # looked up here, because little may be done between fork and exec
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def _end_with_the_tests() -> None:
+    """In the child: be told to stop even if the tests are killed and cannot say so."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Servers:

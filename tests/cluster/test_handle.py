@@ -28,7 +28,7 @@ def reports() -> Iterator[dict[str, str | None]]:
     with Place() as place:
         arguments = [str(place.data), str(free_ports(3))]
         program = place.run_program([sys.executable, str(PROGRAM), *arguments])
-        status = program.wait(seconds=200)
+        status = program.wait(seconds=280)
         found = [json.loads(line) for line in program.lines if line.startswith('{"name": ')]
         if status != 0 or not found:
             pytest.fail(f"the program ended with status {status}:\n{program.output}")

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from running import SERVERS, Cluster, Place, free_ports
+from running import SERVERS, START_SECONDS, Cluster, Place, free_ports
 
 from actors.identity import DataDirectory
 
@@ -46,7 +46,7 @@ def test_after_a_stop_nothing_runs_and_a_restart_has_the_data(cluster: Cluster) 
 def test_a_second_command_on_the_same_directory_is_refused(cluster: Cluster) -> None:
     second = cluster.place.run(f"--port={free_ports(3)}")
 
-    assert second.wait() == 1
+    assert second.wait(START_SECONDS) == 1
     assert "is in use by another running server. Stop that one first" in second.output
     assert "Traceback" not in second.output
     with cluster.driver() as driver:
@@ -57,7 +57,7 @@ def test_a_second_command_on_the_same_directory_is_refused(cluster: Cluster) -> 
 def test_a_busy_bolt_port_is_named(cluster: Cluster) -> None:
     other = cluster.place.run(f"--port={cluster.first_port}", data=cluster.place.path / "elsewhere")
 
-    assert other.wait() == 1
+    assert other.wait(START_SECONDS) == 1
     assert "Bolt cannot listen on 127.0.0.1:" in other.output
     assert "Stop what uses it, or choose another --port." in other.output
     assert "Traceback" not in other.output
