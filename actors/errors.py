@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "DAMAGED",
     "DirectoryRefused",
     "DiskFailure",
     "NotDone",
@@ -22,6 +23,14 @@ __all__ = [
     "Overloaded",
     "RayftError",
 ]
+
+
+# What an operator can do about a damaged directory.
+DAMAGED = (
+    "The data directory is damaged. Keep it for inspection and leave this server stopped: the "
+    "others go on while they are a majority. An emptied directory does not bring the server back, "
+    "and a server cannot be replaced yet."
+)
 
 
 class RayftError(Exception):

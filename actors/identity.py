@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from actors.disk import FileDisk
-from actors.errors import DirectoryRefused
+from actors.errors import DAMAGED, DirectoryRefused
 
 __all__ = ["FORMAT_VERSION", "DataDirectory", "Identity"]
 
@@ -161,10 +161,7 @@ def _checked(path: Path, server_id: int) -> Identity:
         identity = Identity(**fields)
         _check_fields(identity)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DirectoryRefused(
-            f"{file} cannot be read ({error}). The directory is damaged: move it aside and start "
-            "this server with an empty one."
-        ) from error
+        raise DirectoryRefused(f"{file} cannot be read ({error}). " + DAMAGED) from error
     if identity.server_id != server_id:
         raise DirectoryRefused(
             f"{path} belongs to server {identity.server_id}, not to server {server_id}. Start it "

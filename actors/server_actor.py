@@ -36,7 +36,7 @@ import structlog
 from actors import limits
 from actors.dispatch import Dispatcher
 from actors.envelope import Sender
-from actors.errors import DirectoryRefused
+from actors.errors import DAMAGED, DirectoryRefused
 from actors.identity import DataDirectory
 from actors.info import raft_info, storage_info
 from actors.logs import configure_logs
@@ -215,10 +215,7 @@ class ServerActor:
             restored = Restored.from_disk(recovered.hard_state, mark, recovered.entries)
             self._core = RaftCore(self._core_config(), restored, random.SystemRandom(), now_ms())
         except ValueError as error:
-            raise DirectoryRefused(
-                f"{settings.directory}: {error}. Move the directory aside and start this server "
-                "with an empty one: it will be filled again by the other servers."
-            ) from error
+            raise DirectoryRefused(f"{settings.directory}: {error}. " + DAMAGED) from error
         log.info(
             "opened",
             directory=settings.directory,

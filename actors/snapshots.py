@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from actors.disk import AppendFile, Disk
-from actors.errors import DirectoryRefused, DiskFailure
+from actors.errors import DAMAGED, DirectoryRefused, DiskFailure
 
 __all__ = ["SnapshotMeta", "SnapshotStore"]
 
@@ -203,7 +203,4 @@ def _file_pieces(meta: SnapshotMeta, stream: Iterable[bytes]) -> Iterator[bytes]
 
 
 def _damaged(path: str, what: str) -> DirectoryRefused:
-    return DirectoryRefused(
-        f"the snapshot {path} is damaged: {what}. Move this server's directory aside and start it "
-        "with an empty one: it will be filled again by the other servers."
-    )
+    return DirectoryRefused(f"the snapshot {path} is damaged: {what}. " + DAMAGED)

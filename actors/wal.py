@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from actors.disk import AppendFile, Disk
-from actors.errors import DirectoryRefused
+from actors.errors import DAMAGED, DirectoryRefused
 from actors.raft.messages import Entry, EntryKind
 from actors.raft.ready import HardState, SnapshotMark
 
@@ -184,8 +184,7 @@ class WriteAheadLog:
             raise DirectoryRefused(
                 f"the log segment {self._path(self._segments[0].name)} holds nothing that is "
                 f"sound, and frames 1 to {self._number} came before it: the vote of this server is "
-                "lost. Move its directory aside and start it with an empty one: it will be filled "
-                "again by the other servers."
+                "lost. " + DAMAGED
             )
         self._write_first_frame(self._file)  # the crash came before its first frame was durable
 
@@ -202,8 +201,7 @@ class WriteAheadLog:
         if first < 1 or (self._segments and first != self._number + 1):
             raise DirectoryRefused(
                 f"the log segment {self._path(name)} does not follow frame {self._number}: a "
-                "segment is missing. Move this server's directory aside and start it with an empty "
-                "one: it will be filled again by the other servers."
+                "segment is missing. " + DAMAGED
             )
         self._number = first - 1
 
@@ -230,7 +228,7 @@ class WriteAheadLog:
         if number != self._number + 1:  # no torn write leaves a sound header
             raise DirectoryRefused(
                 f"the log holds frame {number} where frame {self._number + 1} belongs: frames are "
-                "missing. Move this server's directory aside and start it with an empty one."
+                "missing. " + DAMAGED
             )
         body = data[offset + _HEADER_BYTES : offset + _HEADER_BYTES + length]
         if len(body) < length or zlib.crc32(body, self._crc) != crc:
@@ -248,8 +246,7 @@ class WriteAheadLog:
         raise DirectoryRefused(
             f"the log segment {self._path(name)} is damaged at byte {offset}, with sound data "
             "behind it. This is not the trace of a crash, so starting from it could lose "
-            "acknowledged writes. Move this server's directory aside and start it with an empty "
-            "one: it will be filled again by the other servers."
+            "acknowledged writes. " + DAMAGED
         )
 
     def _read_records(self, name: str, body: bytes, recovered: Recovered) -> None:
@@ -287,7 +284,7 @@ def _put(recovered: Recovered, entry: Entry) -> None:
     if entries and entry.index != entries[-1].index + 1:
         raise DirectoryRefused(
             f"the log jumps from entry {entries[-1].index} to entry {entry.index}: it is damaged. "
-            "Move this server's directory aside and start it with an empty one."
+            + DAMAGED
         )
     entries.append(entry)
 
