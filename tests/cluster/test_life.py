@@ -116,4 +116,4 @@ def test_a_damaged_identity_is_refused(place: Place) -> None:
     _give_directories(place.data)
     (place.data / "server_2" / "identity.json").write_text('{"format": 1, "server_id"')
 
-    _refused(place, "The directory is damaged: move it aside")
+    _refused(place, "The data directory is damaged. Keep it for inspection")
