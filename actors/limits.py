@@ -14,8 +14,6 @@ IDLE_SECONDS_MAX = 30 * 60.0
 OUTSTANDING_REQUESTS_MAX = 10_000
 # Bytes of one client's unread answers held by the gateway before it stops asking for more.
 WRITE_BUFFER_BYTES_MAX = 1 * 2**20
-# Messages on their way to one server that it has not answered; more travel together instead.
-BATCHES_IN_FLIGHT_MAX = 4
 # Requests in one message between gateway and server.
 BATCH_REQUESTS_MAX = 1_024
 

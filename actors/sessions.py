@@ -290,9 +290,6 @@ class Sessions:
             idle_cursor = now - limits.CURSOR_IDLE_SECONDS_MAX
             self._drop_cursors(lambda _, cursor: cursor.used_at < idle_cursor)
 
-    def counts(self) -> tuple[int, int]:
-        return len(self._cursors), len(self._transactions)
-
     def _drop_transactions(self, doomed: Callable[[OpenTransaction], bool]) -> None:
         for key, opened in list(self._transactions.items()):
             if doomed(opened):
