@@ -274,6 +274,10 @@ def _command(member: Member, head: Member, temporary: Path, mark: str) -> list[s
         "--num-cpus=1",
         f"--object-store-memory={OBJECT_STORE_BYTES}",
         f"--resources={json.dumps({mark: 1})}",
+        # Any free port for workers and Ray Client: an RPC port in Ray's default ranges for these
+        # (10001 to 19999) would be refused.
+        "--min-worker-port=0",
+        "--max-worker-port=0",
     ]
     if member.server_id == head.server_id:
         return [*command, "--head", f"--port={member.rpc_port}", "--include-dashboard=false"]

@@ -153,14 +153,17 @@ def kill_server(directory: Path, server_id: int) -> int | None:
     return pid
 
 
-def free_ports(count: int = SERVERS) -> int:
+# Below the range from which the kernel takes ports for outgoing connections.
+PORTS = range(20000, 32000)
+
+
+def free_ports(count: int = SERVERS, among: range = PORTS) -> int:
     """The first of ``count`` consecutive ports that are free on 127.0.0.1."""
     for _ in range(200):
-        # Below the range from which the kernel takes ports for outgoing connections.
-        first = random.randrange(18000, 32000 - count)
+        first = random.randrange(among.start, among.stop - count)
         if all(_is_free(first + position) for position in range(count)):
             return first
-    raise ClusterError(f"found no {count} consecutive free ports between 18000 and 32000")
+    raise ClusterError(f"found no {count} consecutive free ports in {among}")
 
 
 def _is_free(port: int) -> bool:

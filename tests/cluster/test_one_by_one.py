@@ -24,6 +24,7 @@ from running import (
 pytestmark = pytest.mark.cluster
 
 HEAD = 1  # server 1's host is the head of the Ray cluster
+RAY_WORKER_PORTS = range(10002, 20000)  # Ray's default; an RPC port may be one of these
 
 
 HANDLE = """
@@ -39,7 +40,7 @@ class Commands(Servers):
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self.rpc_port = free_ports(len(SERVERS))
+        self.rpc_port = free_ports(len(SERVERS), RAY_WORKER_PORTS)
         self._files = write_configuration(place, self.rpc_port)
         self.running: dict[int, Command] = {}
 
@@ -69,8 +70,8 @@ def commands() -> Iterator[Commands]:
             waiting = commands.start(server)
             waiting.wait_for(rf"^waiting for server 1 at 127\.0\.0\.1:{commands.rpc_port}, ")
         commands.start(HEAD)
-        for command in commands.running.values():
-            command.wait_for("^ready: ")
+        for server in SERVERS:  # the head first: what it says explains why the others wait
+            commands.running[server].wait_for("^ready: ")
         commands.wait_until_whole()
         yield commands
         for server, command in sorted(commands.running.items(), reverse=True):
