@@ -33,6 +33,7 @@ class Dispatcher:
         run_machine: runs a function in the state machine's thread, in order.
         run_reads: runs a function in a reader thread.
         inform: answers RAFT_INFO and STORAGE_INFO.
+        clock: seconds that only grow.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Dispatcher:
         run_reads: Run,
         inform: Callable[[Request], Reply],
         waiting_writes: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._service = service
         self._machine = machine
@@ -51,10 +53,11 @@ class Dispatcher:
         self._run_reads = run_reads
         self._inform = inform
         self._waiting_writes = waiting_writes
+        self._clock = clock
 
     def submit(self, gateway: int, requests: Sequence[Request]) -> None:
         """Take a batch of requests of one gateway, in their order."""
-        now = time.monotonic()
+        now = self._clock()
         writes: list[Item] = []
         leader_reads: list[Item] = []
         local_reads: list[Item] = []

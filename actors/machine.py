@@ -59,6 +59,7 @@ class StateMachine:
         run_reads: runs a function in a reader thread.
         new_cluster_id: draws a name for a new cluster, 32 hexadecimal digits.
         replication_timeout_ms: no new writes while one waits longer than this for its majority.
+        clock: seconds that only grow.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class StateMachine:
         new_cluster_id: Callable[[], str],
         on_cluster: Callable[[str], None],
         replication_timeout_ms: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.replica = replica
         self.service = service
@@ -80,6 +82,7 @@ class StateMachine:
         self._run_reads = run_reads
         self._new_cluster_id = new_cluster_id
         self._on_cluster = on_cluster
+        self._clock = clock
         self._replication_timeout = replication_timeout_ms / 1000
         self._state = SoftState(Role.FOLLOWER, 0, 0)
         self._generation = 0
@@ -179,7 +182,7 @@ class StateMachine:
         Returns after how many seconds it wants to be called again; 0 for not before there is news.
         """
         while self._waiting and self._may_execute():
-            wait = self._gather(time.monotonic())
+            wait = self._gather(self._clock())
             if wait > 0:
                 return wait
             count = min(len(self._waiting), limits.WRITE_BATCH_MAX)
@@ -256,7 +259,7 @@ class StateMachine:
         pending = self.replica.pending
         if not pending:
             return False
-        return time.monotonic() - pending[0].proposed_at > self._replication_timeout
+        return self._clock() - pending[0].proposed_at > self._replication_timeout
 
     def _refuse_waiting(self, status: Status = Status.NOT_LEADER) -> None:
         items, self._waiting = list(self._waiting), deque()
@@ -277,7 +280,7 @@ class StateMachine:
 
     def _execute(self, items: list[Item]) -> None:
         """One batch: execute, propose, and encode the rows while the entry is on its way."""
-        now = time.monotonic()
+        now = self._clock()
         term = self.replica.leading_term
         executed: list[Executed] = []
         ids: list[TransactionId] = []
@@ -351,7 +354,7 @@ class StateMachine:
         """A batch has its most impatient member's deadline: the others get their own."""
         write_sets: list[WriteSet] = []
         for position, (item, result) in enumerate(zip(items, results, strict=True)):
-            if getattr(result, "code", "") == TIMED_OUT and time.monotonic() < item.deadline:
+            if getattr(result, "code", "") == TIMED_OUT and self._clock() < item.deadline:
                 (results[position],), more = self._run_batch([item])
                 write_sets += more
         return write_sets
@@ -401,7 +404,7 @@ class StateMachine:
         self, payload: bytes, ids: tuple[TransactionId, ...], executed: list[Executed]
     ) -> Speculation:
         replica = self.replica
-        speculation = replica.speculate(payload, ids, executed, time.monotonic())
+        speculation = replica.speculate(payload, ids, executed, self._clock())
         self._post(
             Proposal(
                 speculation.version,

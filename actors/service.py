@@ -80,11 +80,30 @@ class Executed:
 
 
 class QueryService:
-    """See the module."""
+    """See the module.
 
-    def __init__(self, engine: Engine, send: Callable[[int, list[Reply]], None]) -> None:
+    Args:
+        engine: prepares queries.
+        send: takes replies to a gateway.
+        clock: seconds that only grow.
+        now: what a statement sees as the time of day.
+        chance: what a statement sees as chance.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        send: Callable[[int, list[Reply]], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], DateTime] = DateTime.utc_now,
+        chance: random.Random | None = None,
+    ) -> None:
         self.engine = engine
         self.sessions = Sessions()
+        self._clock = clock
+        self._now = now
+        self._chance = chance or random.Random()  # noqa: S311  # for rand(): no secret
         self._send = send  # (gateway, replies)
 
     # ----------------------------------------------------------------- replies
@@ -132,8 +151,7 @@ class QueryService:
                 None,
                 read_only=True,
                 limits=self._limits(item.deadline, None),
-                now=_now(),
-                random=_random,
+                **self.surroundings(),
             )
             result = transaction.run(item.prepared, item.parameters)
             cursor = self._cursor(result, item, index)
@@ -154,8 +172,7 @@ class QueryService:
                 None,
                 requests,
                 limits=self._limits(deadline, None),
-                now=_now(),
-                random=_random,
+                **self.surroundings(),
                 read_only=True,
             )
         except Exception:
@@ -199,12 +216,12 @@ class QueryService:
                 body, rows = b"", 0
             else:
                 body, rows = cursor.fetch(request.count)
-            cursor.used_at = time.monotonic()
+            cursor.used_at = self._clock()
             inside = cursor.transaction is not None
             bookmark = None if inside else bookmark_of(cursor.index)
             if cursor.finished:
                 self.sessions.remove_cursor(item.gateway, request.cursor)
-                tail = cursor.summary(_milliseconds(cursor.started), bookmark)
+                tail = cursor.summary(self._milliseconds(cursor.started), bookmark)
                 return Reply(request.id, Status.DONE, cursor.index, rows, b"", body, tail)
             full = request.count < 0 or rows < request.count
             status = Status.PARTIAL if full else Status.MORE
@@ -222,7 +239,7 @@ class QueryService:
     ) -> Reply:
         """Open a transaction on ``root``, which is its own unless it only reads."""
         request = item.request
-        now = time.monotonic()
+        now = self._clock()
         seconds = request.timeout_ms / 1000 if request.timeout_ms else limits.QUERY_SECONDS_MAX
         try:
             opened = OpenTransaction(
@@ -241,8 +258,7 @@ class QueryService:
                 allocator,
                 read_only=request.read,
                 limits=self._limits(opened.deadline, lambda: opened.cancelled),
-                now=_now(),
-                random=_random,
+                **self.surroundings(),
             )
             self.sessions.add_transaction(item.gateway, opened)
         except Exception as error:
@@ -266,7 +282,7 @@ class QueryService:
                         code="Neo.ClientError.Transaction.ForbiddenDueToTransactionType",
                     )
                 result = opened.transaction.run(item.prepared, item.parameters)
-                opened.used_at = time.monotonic()
+                opened.used_at = self._clock()
                 cursor = self._cursor(result, item, opened.index)
                 cursor.transaction = opened
                 return self._first_reply(item, cursor, None)
@@ -307,7 +323,7 @@ class QueryService:
             return Reply(request.id, Status.DONE, index)
         cursor.index = index
         if cursor.finished:
-            tail = cursor.summary(_milliseconds(cursor.started), bookmark_of(index))
+            tail = cursor.summary(self._milliseconds(cursor.started), bookmark_of(index))
             return Reply(request.id, Status.DONE, index, 0, executed.head, executed.body, tail)
         try:
             self.sessions.add_cursor(item.gateway, request.id, item.owner, cursor)
@@ -331,26 +347,27 @@ class QueryService:
         head = cursor.head(request.qid)
         body, rows = cursor.fetch(request.count) if request.count else (b"", 0)
         if cursor.finished:
-            tail = cursor.summary(_milliseconds(cursor.started), bookmark)
+            tail = cursor.summary(self._milliseconds(cursor.started), bookmark)
             return Reply(request.id, Status.DONE, cursor.index, rows, head, body, tail)
         self.sessions.add_cursor(item.gateway, request.id, item.owner, cursor)
         full = request.count < 0 or rows < request.count
         status = Status.PARTIAL if full else Status.MORE
         return Reply(request.id, status, cursor.index, rows, head, body)
 
-    @staticmethod
-    def _limits(deadline: float, cancelled: Callable[[], bool] | None) -> QueryLimits:
+    def _limits(self, deadline: float, cancelled: Callable[[], bool] | None) -> QueryLimits:
         return QueryLimits(
-            clock=time.monotonic,
+            clock=self._clock,
             deadline_s=deadline,
             cancelled=cancelled,
             memory_bytes_max=limits.QUERY_BYTES_MAX,
         )
 
-    @staticmethod
-    def surroundings() -> dict[str, Any]:
+    def surroundings(self) -> dict[str, Any]:
         """What a statement sees of the world: the time, and chance."""
-        return {"now": _now(), "random": _random}
+        return {"now": self._now(), "random": self._chance}
+
+    def _milliseconds(self, since: float) -> int:
+        return int((self._clock() - since) * 1000)
 
     def write_limits(self, deadline: float) -> QueryLimits:
         return self._limits(deadline, None)
@@ -387,14 +404,3 @@ def _internal(error: BaseException) -> GraphError:
         f"An internal error occurred. The server's log has the details under {identity}.",
         code="Neo.DatabaseError.General.UnknownError",
     )
-
-
-_random = random.Random()  # noqa: S311  # for rand(): no secret
-
-
-def _now() -> DateTime:
-    return DateTime.utc_now()
-
-
-def _milliseconds(since: float) -> int:
-    return int((time.monotonic() - since) * 1000)

@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -32,7 +32,7 @@ from actors.snapshots import SnapshotStore
 from actors.wal import WriteAheadLog
 from graph.errors import CorruptionError
 
-__all__ = ["LogThread", "MachineThread", "Worker"]
+__all__ = ["LogThread", "MachineThread", "NewWorker", "Tasks", "Worker", "start_thread"]
 
 log = structlog.get_logger()
 
@@ -40,6 +40,32 @@ Task = Callable[[], None]
 
 # Whatever comes in meanwhile, what is to be done after a batch is not put off for longer.
 BATCH_TASKS_MAX = 256
+
+
+class Tasks(Protocol):
+    """What ``Worker`` is to those who use it; a simulator has one without a thread."""
+
+    def start(self) -> None: ...
+
+    def submit(self, task: Task) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class NewWorker(Protocol):
+    """Makes a ``Worker``, or what takes its place; arguments as for ``Worker``."""
+
+    def __call__(
+        self,
+        name: str,
+        on_failure: Callable[[BaseException], None],
+        after_batch: Callable[[], float] | None = None,
+    ) -> Tasks: ...
+
+
+def start_thread(name: str, task: Task) -> None:
+    """Run ``task`` in a thread of its own, which ends with the process."""
+    threading.Thread(target=task, name=name, daemon=True).start()
 
 
 class Worker:
@@ -107,13 +133,15 @@ class LogThread:
         post: Callable[[Any], None],
         install: Callable[[str, SnapshotMark], None],
         on_failure: Callable[[BaseException], None],
+        *,
+        new_worker: NewWorker = Worker,
     ) -> None:
         self._wal = wal
         self._snapshots = snapshots
         self._post = post
         self._install = install
         self._unsynced: list[int] = []
-        self._worker = Worker("log", on_failure, self._sync)
+        self._worker = new_worker("log", on_failure, self._sync)
 
     def start(self) -> None:
         self._worker.start()
@@ -201,6 +229,9 @@ class MachineThread:
         *,
         threshold: int,
         snapshot_index: int,
+        new_worker: NewWorker = Worker,
+        spawn: Callable[[str, Task], None] = start_thread,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.machine = machine
         self._snapshots = snapshots
@@ -210,7 +241,9 @@ class MachineThread:
         self._snapshot_index = snapshot_index
         self._log_bytes = 0
         self._saving = False
-        self.worker = Worker("machine", on_failure, self._after_batch)
+        self._spawn = spawn
+        self._clock = clock
+        self.worker = new_worker("machine", on_failure, self._after_batch)
 
     def start(self) -> None:
         self.worker.start()
@@ -261,15 +294,15 @@ class MachineThread:
 
         def save() -> None:
             try:
-                started = time.monotonic()
+                started = self._clock()
                 name = self._snapshots.save(meta, root_stream(root))
-                seconds = round(time.monotonic() - started, 3)
+                seconds = round(self._clock() - started, 3)
                 log.info("snapshot saved", index=meta.index, name=name, seconds=seconds)
                 self.worker.submit(lambda: self._saved(meta.index, meta.term))
             except BaseException as error:
                 self._on_failure(error)
 
-        threading.Thread(target=save, name="snapshot", daemon=True).start()
+        self._spawn("snapshot", save)
 
     def _saved(self, index: int, term: int) -> None:
         self._saving = False
