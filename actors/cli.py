@@ -1,7 +1,12 @@
-"""The ``memgraph_ha`` command: check, start, watch, stop."""
+"""The ``memgraph_ha`` command: check, start, watch, stop.
+
+A first word that is a name of ``SUBCOMMANDS`` makes it a command about a cluster, or about a
+directory, that is there already: its module is imported then, and does the rest.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -18,10 +23,18 @@ __all__ = ["main"]
 FIRST_LEADER_SECONDS = 30.0
 FAILURE_STATUS = 1
 
+# First word -> "module:function"; the function gets the arguments after the word, and its value is
+# the exit status.
+SUBCOMMANDS: dict[str, str] = {}
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point. Exits with 0 after a clean stop, 2 for a bad configuration, 1 otherwise."""
-    plan = check(parse(sys.argv[1:] if argv is None else argv))
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in SUBCOMMANDS:
+        module, function = SUBCOMMANDS[arguments[0]].split(":")
+        sys.exit(getattr(importlib.import_module(module), function)(arguments[1:]))
+    plan = check(parse(arguments))
     for warning in plan.warnings:
         report(f"warning: {warning}")
     try:
