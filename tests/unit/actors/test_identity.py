@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,9 @@ def change(path: Path, **fields: object) -> None:
 def test_a_new_directory_is_made_and_taken(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "server_1"
     directory = DataDirectory.open(path, 1)
-    assert directory.identity == Identity(FORMAT_VERSION, 1, "", 1)
+    name = directory.identity.directory
+    assert directory.identity == Identity(FORMAT_VERSION, 1, "", 1, name, False, {})
+    assert re.fullmatch("[0-9a-f]{16}", name)
     assert (path / "server.pid").read_text() == f"{os.getpid()}\n"
     assert path.stat().st_mode & 0o777 == 0o700
     directory.close()
@@ -56,7 +59,8 @@ def test_the_cluster_is_remembered(tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         directory.join("f" * 32)
     directory.close()
-    assert started(tmp_path) == Identity(FORMAT_VERSION, 1, CLUSTER, 2)
+    again = started(tmp_path)
+    assert (again.cluster_id, again.incarnation) == (CLUSTER, 2)
 
 
 def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
@@ -152,6 +156,16 @@ def test_a_cut_or_garbled_identity_is_refused(tmp_path: Path) -> None:
         {"cluster_id": "0123"},
         {"cluster_id": "g" * 32},
         {"surplus": 1},
+        {"directory": ""},
+        {"directory": "0123"},
+        {"directory": 5},
+        {"removed": "yes"},
+        {"removed": None},
+        {"peers": []},
+        {"peers": {"two": "0123456789abcdef"}},
+        {"peers": {"0": "0123456789abcdef"}},
+        {"peers": {"2": "0123"}},
+        {"peers": None},
     ],
     ids=str,
 )
@@ -167,6 +181,46 @@ def test_a_newer_format_says_what_to_do(tmp_path: Path) -> None:
     change(tmp_path, format=FORMAT_VERSION + 1, more="fields")
     with pytest.raises(DirectoryRefused, match="Start the version that wrote it"):
         DataDirectory.open(tmp_path, 1)
+
+
+def test_a_directory_keeps_its_name_and_no_two_have_the_same(tmp_path: Path) -> None:
+    names = [started(tmp_path / str(server)).directory for server in (1, 2, 1, 2)]
+    assert names[0] == names[2] != names[1] == names[3]
+
+
+def test_format_1_is_read_and_written_anew(tmp_path: Path) -> None:
+    old = {"format": 1, "server_id": 1, "cluster_id": CLUSTER, "incarnation": 7}
+    (tmp_path / "identity.json").write_text(json.dumps(old))
+    found = DataDirectory.inspect(tmp_path, 1)
+    assert found == Identity(1, 1, CLUSTER, 7)
+    new = started(tmp_path)
+    assert (new.format, new.cluster_id, new.incarnation) == (FORMAT_VERSION, CLUSTER, 8)
+    assert started(tmp_path).directory == new.directory
+
+
+def test_peers_are_remembered(tmp_path: Path) -> None:
+    directory = DataDirectory.open(tmp_path, 1)
+    directory.remember_peer(2, "ab" * 8)
+    directory.remember_peer(3, "cd" * 8)
+    directory.remember_peer(3, "cd" * 8)
+    with pytest.raises(AssertionError):
+        directory.remember_peer(3, "ef" * 8)
+    directory.close()
+    assert started(tmp_path).peers == {2: "ab" * 8, 3: "cd" * 8}
+
+
+def test_a_removed_server_does_not_start_again(tmp_path: Path) -> None:
+    directory = DataDirectory.open(tmp_path, 2)
+    directory.mark_removed()
+    directory.mark_removed()
+    directory.close()
+    found = DataDirectory.inspect(tmp_path, 2)
+    assert found is not None
+    assert found.removed
+    before = listing(tmp_path)
+    with pytest.raises(DirectoryRefused, match=r"Server 2 was removed.*never used"):
+        DataDirectory.open(tmp_path, 2)
+    assert listing(tmp_path) == before
 
 
 def test_bytes_on_disk_counts_all_files(tmp_path: Path) -> None:
