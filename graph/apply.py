@@ -15,6 +15,7 @@ import numpy as np
 
 from graph.chunked import pieces
 from graph.columns import Column
+from graph.distinct import distinct
 from graph.index_reads import IndexReads
 from graph.indexes import GARBAGE_SPARE, Index
 from graph.keys import Key, key_of, tuple_key
@@ -270,7 +271,7 @@ def _index_existing(root: IndexReads, index: Index, nodes: IntArray) -> None:
 
 
 def _add_label(root: IndexReads, op: AddLabel, counters: Counters, tolerant: bool) -> None:
-    ids = np.unique(op.ids) if len(op.ids) > 1 else op.ids
+    ids = distinct(op.ids)
     if tolerant:
         ids = ids[root.nodes_alive(ids)]
         if not len(ids):
@@ -283,12 +284,12 @@ def _add_label(root: IndexReads, op: AddLabel, counters: Counters, tolerant: boo
 def _remove_label(root: IndexReads, op: RemoveLabel, counters: Counters) -> None:
     number = root.label_names.ids.get(op.label)
     if number is not None:
-        ids = np.unique(op.ids) if len(op.ids) > 1 else op.ids
+        ids = distinct(op.ids)
         counters.labels_removed += root.own_label(number).discard(pieces(ids))
 
 
 def _delete_nodes(root: IndexReads, op: DeleteNodes, counters: Counters) -> None:
-    ids = np.unique(op.ids)
+    ids = distinct(op.ids)
     ids = ids[root.nodes_alive(ids)]
     if not len(ids):
         return
@@ -368,7 +369,7 @@ def _alive_only(ids: IntArray, vector: Vector, alive: BoolArray) -> tuple[IntArr
 
 
 def _delete_relationships(root: IndexReads, op: DeleteRelationships, counters: Counters) -> None:
-    ids = np.unique(op.ids)
+    ids = distinct(op.ids)
     types, sources, targets = root.table.ends(ids)
     alive = types >= 0
     if not alive.all():
@@ -381,7 +382,7 @@ def _delete_relationships(root: IndexReads, op: DeleteRelationships, counters: C
     for column_number, column in enumerate(root.relationship_columns):
         if column.chunks:
             root.own_relationship_column(column_number).clear(parts)
-    for number in np.unique(types).tolist():
+    for number in distinct(types).tolist():
         rows = types == number
         starts, ends = sources[rows], targets[rows]
         root.type_counts[number] -= len(starts)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from graph.distinct import distinct
 from graph.errors import SchemaError
 from graph.indexes import ConstraintInfo, Index, IndexInfo
 from graph.keys import Key, key_of, keys_of, tuple_key
@@ -169,7 +170,7 @@ class IndexReads(Reads):
         candidates = owner.range_candidates(low, low_inclusive, high, high_inclusive)
         if not candidates:
             return _EMPTY
-        nodes = np.unique(np.array(candidates, dtype=np.int64))
+        nodes = distinct(np.array(candidates, dtype=np.int64))
         nodes = nodes[self.has_label(nodes, index.label)]
         texts = isinstance(bounds[0], str)
         inside = [

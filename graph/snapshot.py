@@ -35,6 +35,7 @@ import numpy.typing as npt
 from graph.bitmaps import Bitmap
 from graph.chunked import CHUNK_BITS, CHUNK_IDS, Chunked
 from graph.columns import NULL, OBJECT, STRING, TAGS, Column
+from graph.distinct import distinct
 from graph.errors import CorruptionError
 from graph.indexes import ConstraintInfo, Index, IndexInfo, Schema
 from graph.limits import CATALOG_NAMES_MAX, ID_MAX, INDEXES_MAX, SNAPSHOT_SECTION_BYTES_MAX
@@ -391,7 +392,7 @@ class _Loader:
         )
         if not (root.alive.mask(sources).all() and root.alive.mask(targets).all()):
             raise CorruptionError("a relationship whose source or target does not exist")
-        for number in np.unique(types).tolist():
+        for number in distinct(types).tolist():
             rows = types == number
             root.type_counts[number] += int(np.count_nonzero(rows))
             root.loops[number] += int(np.count_nonzero(sources[rows] == targets[rows]))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from graph.bitmaps import Bitmap
+from graph.distinct import distinct
 from graph.errors import ConflictError, ConstraintError, GraphError
 from graph.index_reads import IndexReads
 from graph.indexes import Index
@@ -71,7 +72,7 @@ class _Created:
     def check_distinct(self) -> None:
         if len(self.arrays) > 1:
             ids = np.concatenate(self.arrays)
-            if len(np.unique(ids)) != len(ids):
+            if len(distinct(ids)) != len(ids):
                 raise GraphError(f"a write set creates one {self.what} twice")
 
 
@@ -172,7 +173,7 @@ def check_new_ids(ids: IntArray, known: Bitmap | RelationshipTable, what: str) -
     alive = known.mask(ids)
     if alive.any():
         raise GraphError(f"{what} {ids[alive].item(0)} exists already; ids are never used twice")
-    if not (ids[1:] > ids[:-1]).all() and len(np.unique(ids)) != len(ids):
+    if not (ids[1:] > ids[:-1]).all() and len(distinct(ids)) != len(ids):
         raise GraphError(f"an operation creates one {what} twice")
 
 

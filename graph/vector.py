@@ -35,6 +35,7 @@ __all__ = [
 # Rows in a batch: DuckDB's standard vector size. Large enough that NumPy's fixed cost per call
 # disappears, small enough that a chunk of ten columns stays in the second-level cache.
 CHUNK_ROWS = 2048
+_OBJECTS_AT_ONCE = 65_536
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -123,7 +124,11 @@ class Vector:
     def objects(values: Sequence[Any], kind: Kind = Kind.OBJECT) -> Vector:
         """An OBJECT (or STRING) vector of any Python values, lists and dicts included."""
         data = np.empty(len(values), dtype=object)
-        data[:] = values if not _has_sequences(values) else _boxed(values)
+        plain = values if not _has_sequences(values) else _boxed(values)
+        # In pieces, because the interpreter lock is held for each: a heartbeat may be due.
+        for start in range(0, len(values), _OBJECTS_AT_ONCE):
+            stop = start + _OBJECTS_AT_ONCE
+            data[start:stop] = plain[start:stop]
         return Vector(kind, data)
 
     @staticmethod

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from graph.distinct import distinct, without
 from graph.errors import CypherArgumentError, GraphError, LimitError
 from graph.indexes import ConstraintSpec, IndexSpec
 from graph.keys import check_storable
@@ -308,8 +309,8 @@ class WriteSet:
 def _difference(touched: list[IntArray], created: list[IntArray]) -> IntArray:
     if not touched:
         return _NO_IDS
-    ids = np.unique(np.concatenate(touched))
-    return np.setdiff1d(ids, np.concatenate(created), assume_unique=False) if created else ids
+    ids = distinct(np.concatenate(touched))
+    return without(ids, np.concatenate(created)) if created else ids
 
 
 def _ids(ids: npt.ArrayLike) -> IntArray:

@@ -12,6 +12,7 @@ from graph.cypher.operators.base import Execution, Operator
 from graph.cypher.operators.expand import expand_pieces
 from graph.cypher.operators.writer import consume, writer_of
 from graph.cypher.references import NodeRef, PathRef, RelationshipRef
+from graph.distinct import distinct
 from graph.errors import CypherTypeError
 from graph.vector import Chunk, IntArray, Kind, Vector
 from graph.write_set import WriteSet
@@ -66,7 +67,7 @@ def _joined(arrays: list[IntArray]) -> IntArray:
     """Distinct ids, ascending."""
     if not arrays:
         return np.zeros(0, dtype=np.int64)
-    return np.unique(np.concatenate(arrays))
+    return distinct(np.concatenate(arrays))
 
 
 def _gather(vector: Vector, nodes: list[IntArray], relationships: list[IntArray]) -> None:

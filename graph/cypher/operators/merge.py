@@ -30,6 +30,7 @@ from graph.cypher.operators.update import UpdateItems
 from graph.cypher.operators.writer import PropertySource, consume, writer_of
 from graph.cypher.references import PathRef, boxed
 from graph.cypher.semantics import group_key
+from graph.distinct import distinct
 from graph.errors import CypherArgumentError
 from graph.vector import Chunk, IntArray, Kind, Vector
 from graph.write_set import WriteSet
@@ -191,7 +192,7 @@ class MergeNodeOperator(Operator):
                     first_rows.setdefault(tuple(key[p] for p in positions), row)
             probes = [tuple(column[row] for column in lists) for row in first_rows.values()]
             _, ids = root.index_lookup(root.find_index(label, index_keys), probes)
-            self._keep(execution, np.unique(ids), columns, wanted, found)
+            self._keep(execution, distinct(ids), columns, wanted, found)
             return found
         rarest = min(labels, key=root.label_count) if labels else None
         start: int | None = 0

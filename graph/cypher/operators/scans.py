@@ -11,6 +11,7 @@ from graph.cypher.evaluation import Compiled
 from graph.cypher.operators.base import Execution, Operator, arange, pick, slices
 from graph.cypher.references import NodeRef, PathRef, RelationshipRef, boxed
 from graph.cypher.syntax import Direction
+from graph.distinct import distinct
 from graph.errors import CypherTypeError
 from graph.vector import Chunk, IntArray, Kind, Vector
 
@@ -159,7 +160,7 @@ class NodeIndexInOperator(Operator):
                 probes = [(v,) for v in members if v is not None and _storable(v)]
                 _, ids = root.index_lookup(index, probes)
                 if len(ids):
-                    ids = np.unique(ids)
+                    ids = distinct(ids)
                     rows = np.full(len(ids), row, dtype=np.int64)
                     found = pick(chunk, rows, {self.variable: Vector(Kind.NODE, ids)})
                     yield from slices(found, execution.chunk_rows)

@@ -20,6 +20,7 @@ from graph.cypher.operators.expand import DIRECTIONS, expand_pieces
 from graph.cypher.operators.variable import Steps
 from graph.cypher.references import PathRef, RelationshipRef
 from graph.cypher.syntax import Direction
+from graph.distinct import distinct
 from graph.vector import Chunk, IntArray, Kind, Vector
 
 __all__ = ["ShortestPathOperator"]
@@ -160,7 +161,7 @@ class ShortestPathOperator(Operator):
         order = np.argsort(reached, kind="stable")
         level = _Level(reached[order], np.concatenate(parents)[order], np.concatenate(found)[order])
         side.levels.append(level)
-        side.frontier = np.unique(level.nodes)
+        side.frontier = distinct(level.nodes)
         side.seen[side.frontier] = True
 
 

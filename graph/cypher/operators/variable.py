@@ -24,6 +24,7 @@ from graph.cypher.operators.base import Execution, Operator, entity_ids, pick, t
 from graph.cypher.operators.expand import DIRECTIONS, differs, expand_pieces
 from graph.cypher.references import RelationshipRef
 from graph.cypher.syntax import Direction
+from graph.distinct import distinct
 from graph.vector import BoolArray, Chunk, IntArray, Kind, Vector
 
 __all__ = ["EDGE", "ReachOperator", "StepFilter", "VariableExpandOperator"]
@@ -228,8 +229,8 @@ class ReachOperator(Operator):
                 allowed = steps.allowed(execution, chunk, origin, relationships)
                 if allowed is not None:
                     origin, neighbours = origin[allowed], neighbours[allowed]
-                pairs.append(np.unique(origin * width + neighbours))
-            found = np.unique(np.concatenate(pairs)) if len(pairs) > 1 else pairs[0]
+                pairs.append(distinct(origin * width + neighbours))
+            found = distinct(np.concatenate(pairs)) if len(pairs) > 1 else pairs[0]
             if len(seen):
                 places = np.minimum(np.searchsorted(seen, found), len(seen) - 1)
                 found = found[seen[places] != found]
