@@ -113,13 +113,17 @@ _FIRST_ROW = slice(0, 1)
 
 
 class Chunk:
-    """The cells of 4,096 ids, and the epoch that may write them in place."""
+    """The cells of 4,096 ids, and the epoch that may write them in place.
 
-    __slots__ = ("arrays", "epoch")
+    ``digest`` is kept by ``digest.py`` for as long as nobody writes: None means not known.
+    """
 
-    def __init__(self, epoch: Epoch | None, arrays: Arrays) -> None:
+    __slots__ = ("arrays", "digest", "epoch")
+
+    def __init__(self, epoch: Epoch | None, arrays: Arrays, digest: bytes | None = None) -> None:
         self.epoch = epoch
         self.arrays = arrays
+        self.digest = digest
 
 
 class _Flat:
@@ -182,6 +186,8 @@ class Chunked:
         elif chunk.epoch is not self.epoch:
             chunk = Chunk(self.epoch, tuple([array.copy() for array in chunk.arrays]))
             self.chunks[number] = chunk
+        else:
+            chunk.digest = None
         if self._flat is not None:
             self._flat.mark(number)
         return chunk.arrays
@@ -251,7 +257,7 @@ class Chunked:
                 continue
             for view, source in zip(views, chunk.arrays, strict=True):
                 view[:] = source
-            self.chunks[number] = Chunk(None, views)
+            self.chunks[number] = Chunk(None, views, chunk.digest)
         self._flat = _Flat(arrays, np.zeros(chunk_count + 2, np.bool_), False)
 
     def memory_bytes(self) -> int:

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from storage_model import Model, assert_same
 
 from graph import adjacency, apply, chunked, columns, indexes
-from graph.digest import digest
+from graph.digest import digest, quick_digest
 from graph.errors import ConflictError, ConstraintError
 from graph.indexes import ConstraintSpec, IndexSpec
 from graph.snapshot import read_snapshot, write_snapshot
@@ -289,6 +289,11 @@ class StorageMachine(RuleBasedStateMachine):
         for pair in self.live:
             assert pair.root.node_count == len(pair.model.nodes)
             assert pair.root.relationship_count == len(pair.model.relationships)
+
+    @invariant()
+    def kept_digests_are_fresh(self) -> None:
+        for pair in self.live:
+            assert quick_digest(pair.root, turn=15) == digest(pair.root)
 
 
 StorageMachine.TestCase.settings = settings(
