@@ -2,7 +2,8 @@
 
     version u8 | type u8 | term u64 | sender u32 | receiver u32 | body        (big-endian)
 
-    PreVoteRequest, VoteRequest   last_index u64, last_term u64
+    PreVoteRequest                last_index u64, last_term u64
+    VoteRequest                   last_index u64, last_term u64; from version 2 on, transfer u8
     PreVoteReply, VoteReply       granted u8 (0 or 1)
     Append                        previous_index u64, previous_term u64, commit u64, count u32,
                                   then each entry: term u64, kind u8, length u32, data
@@ -12,7 +13,10 @@
     SnapshotChunk                 index u64, snapshot_term u64, offset u64, total u64, last u8,
                                   length u32, data
     SnapshotReply                 index u64, snapshot_term u64, offset u64
+    TimeoutNow                    last_index u64                               (version 2)
 
+A message goes out in the oldest version that can say it, so that servers of version 1 understand
+all but a transfer of leadership: TimeoutNow, and a VoteRequest whose ``transfer`` is set.
 Indexes of entries are not sent: they follow ``previous_index``. There is no checksum, because
 the transport has one. Decoding reads nothing twice, never recurses, and allocates in proportion
 to the bytes that are there, never to a length that they declare.
@@ -24,6 +28,7 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Any
 
+from actors.raft.errors import CodecError
 from actors.raft.messages import (
     PEER_MESSAGE_TYPES,
     Append,
@@ -37,20 +42,25 @@ from actors.raft.messages import (
     PreVoteRequest,
     SnapshotChunk,
     SnapshotReply,
+    TimeoutNow,
     VoteReply,
     VoteRequest,
 )
 
 __all__ = ["WIRE_VERSION", "CodecError", "decode", "encode"]
 
-WIRE_VERSION = 1
+# The newest version; all from 1 on are read.
+WIRE_VERSION = 2
 
 # On the wire a type is its place in this tuple: append only.
 _TYPES = PEER_MESSAGE_TYPES
 _NUMBERS = {kind: number for number, kind in enumerate(_TYPES)}
+_TYPES_OF_VERSION_1 = 10
 
 _HEADER = Struct(">BBQII")
 _PLACE = Struct(">QQ")
+_PLACE_AND_FLAG = Struct(">QQB")
+_INDEX = Struct(">Q")
 _FLAG = Struct(">B")
 _APPEND = Struct(">QQQI")
 _ENTRY = Struct(">QBI")
@@ -61,10 +71,6 @@ _CHUNK = Struct(">QQQQBI")
 _SNAPSHOT_REPLY = Struct(">QQQ")
 
 _KINDS = tuple(EntryKind)
-
-
-class CodecError(ValueError):
-    """The bytes are no message of this version; the text says what is wrong with them."""
 
 
 # Encoding
@@ -78,7 +84,9 @@ def encode(message: PeerMessage) -> bytes:
         struct.error: a number does not fit its field; a bug of the sender.
     """
     number = _NUMBERS[type(message)]
-    header = _HEADER.pack(WIRE_VERSION, number, message.term, message.sender, message.receiver)
+    header = _HEADER.pack(
+        _oldest_version(message), number, message.term, message.sender, message.receiver
+    )
     match message:
         case Append():
             return _encode_append(header, message)
@@ -90,6 +98,10 @@ def encode(message: PeerMessage) -> bytes:
             body = _HEARTBEAT.pack(message.commit, message.context, message.answer)
         case HeartbeatReply():
             body = _CONTEXT.pack(message.context)
+        case VoteRequest(transfer=True):
+            body = _PLACE_AND_FLAG.pack(message.last_index, message.last_term, True)
+        case TimeoutNow():
+            body = _INDEX.pack(message.last_index)
         case PreVoteRequest() | VoteRequest():
             body = _PLACE.pack(message.last_index, message.last_term)
         case PreVoteReply() | VoteReply():
@@ -107,6 +119,13 @@ def encode(message: PeerMessage) -> bytes:
         case SnapshotReply():
             body = _SNAPSHOT_REPLY.pack(message.index, message.snapshot_term, message.offset)
     return header + body
+
+
+def _oldest_version(message: PeerMessage) -> int:
+    kind = type(message)
+    if kind is TimeoutNow or (kind is VoteRequest and message.transfer):  # type: ignore[union-attr]
+        return 2
+    return 1
 
 
 def _encode_append(header: bytes, message: Append) -> bytes:
@@ -136,11 +155,15 @@ def decode(data: bytes) -> PeerMessage:
     if len(data) < _HEADER.size:
         raise CodecError(f"{len(data)} bytes are shorter than a header of {_HEADER.size}")
     version, number, term, sender, receiver = _HEADER.unpack_from(data)
-    if version != WIRE_VERSION:
-        raise CodecError(f"wire version {version} is not {WIRE_VERSION}: upgrade the older server")
-    if number >= len(_TYPES):
+    if not 1 <= version <= WIRE_VERSION:
+        raise CodecError(
+            f"wire version {version} is not 1 to {WIRE_VERSION}: upgrade the older server"
+        )
+    if number >= (len(_TYPES) if version > 1 else _TYPES_OF_VERSION_1):
         raise CodecError(f"unknown message type {number}")
     kind = _TYPES[number]
+    if version > 1 and kind is VoteRequest:
+        return _decode_vote_request(kind, (term, sender, receiver), data)
     return _DECODERS[kind](kind, (term, sender, receiver), data)
 
 
@@ -179,6 +202,11 @@ def _decode_flag(kind: type, head: _Head, data: bytes) -> PeerMessage:
     (granted,) = _fixed(_FLAG, data, kind)
     message: PeerMessage = kind(*head, _flag(granted, kind))
     return message
+
+
+def _decode_vote_request(kind: type, head: _Head, data: bytes) -> PeerMessage:
+    last_index, last_term, transfer = _fixed(_PLACE_AND_FLAG, data, kind)
+    return VoteRequest(*head, last_index, last_term, _flag(transfer, kind))
 
 
 def _decode_append_reply(kind: type, head: _Head, data: bytes) -> PeerMessage:
@@ -233,4 +261,5 @@ _DECODERS: dict[type, Callable[[type, _Head, bytes], PeerMessage]] = {
     HeartbeatReply: _decode_plain(_CONTEXT),
     SnapshotChunk: _decode_chunk,
     SnapshotReply: _decode_plain(_SNAPSHOT_REPLY),
+    TimeoutNow: _decode_plain(_INDEX),
 }

@@ -30,7 +30,9 @@ class CoreConfig:
 
     # This server's id: positive, and never used again for a server with another history.
     server_id: int
-    # Ids of all servers that vote, this one among them.
+    # Ids of the servers that vote while neither log nor snapshot holds a membership. A server that
+    # is not among them (they may be none at all) is passive: it follows whoever leads, until the
+    # log makes it a member.
     voters: tuple[int, ...]
     # A follower that hears nothing for a time drawn from [min, max] campaigns (paper, 5.2).
     election_timeout_min_ms: int = 750
@@ -55,6 +57,9 @@ class CoreConfig:
     pending_reads_max: int = 16_384
     # Heartbeat rounds for reads under way at once; reads beyond wait for the next round.
     read_rounds_max: int = 2
+    # A learner that lacks no more entries than this (nor more than inflight_bytes_max bytes) has
+    # caught up and may vote.
+    caught_up_entries_max: int = 64
     # Data bytes in one SnapshotChunk, and when an unanswered one is sent again.
     snapshot_chunk_bytes: int = 256 * _KIB
     snapshot_retry_ms: int = 1000
@@ -90,16 +95,13 @@ class CoreConfig:
             )
 
     def _validate_members(self) -> None:
-        if not 1 <= len(self.voters) <= VOTERS_MAX:
-            raise ValueError(f"voters has {len(self.voters)} ids: give 1 to {VOTERS_MAX}")
+        if len(self.voters) > VOTERS_MAX:
+            raise ValueError(f"voters has {len(self.voters)} ids: give at most {VOTERS_MAX}")
         if len(set(self.voters)) != len(self.voters):
             raise ValueError(f"voters {self.voters} names an id twice: give each server its own")
-        if min(self.voters) < 1 or max(self.voters) >= 1 << 32:
-            raise ValueError(f"voters {self.voters}: ids must be positive and below 2**32")
-        if self.server_id not in self.voters:
-            raise ValueError(
-                f"server_id {self.server_id} is not among voters {self.voters}: add it there"
-            )
+        for name, ids in (("server_id", (self.server_id,)), ("voters", self.voters)):
+            if not all(1 <= server_id < 1 << 32 for server_id in ids):
+                raise ValueError(f"{name} is {ids}: ids must be positive and below 2**32")
 
     def _validate_times(self) -> None:
         low, high = self.election_timeout_min_ms, self.election_timeout_max_ms
@@ -125,6 +127,7 @@ _POSITIVE_LIMITS = (
     "unapplied_bytes_max",
     "pending_reads_max",
     "read_rounds_max",
+    "caught_up_entries_max",
     "snapshot_chunk_bytes",
     "snapshot_retry_ms",
     "persist_stall_max_ms",

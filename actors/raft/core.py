@@ -20,11 +20,13 @@ from typing import Any
 from actors.raft import election, follower, leader, transfers
 from actors.raft.config import CoreConfig, Randomness
 from actors.raft.log import RaftLog
+from actors.raft.membership import Membership
 from actors.raft.messages import (
     PEER_MESSAGE_TYPES,
     Append,
     AppendReply,
     Applied,
+    ChangeMembership,
     Heartbeat,
     HeartbeatReply,
     Message,
@@ -43,11 +45,13 @@ from actors.raft.messages import (
     SnapshotRestored,
     SnapshotSaved,
     Tick,
+    TimeoutNow,
+    TransferLeadership,
     Unreachable,
     VoteReply,
     VoteRequest,
 )
-from actors.raft.ready import Ready, Restored, Role, SnapshotMark, SoftState, Status
+from actors.raft.ready import Ready, RefusalReason, Refused, Restored, Role, SnapshotMark, Status
 from actors.raft.state import State
 from actors.raft.validation import is_possible
 
@@ -57,7 +61,7 @@ __all__ = ["RaftCore"]
 class RaftCore:
     """One server's Raft. Not thread-safe: one loop owns it."""
 
-    __slots__ = ("_peers", "_state")
+    __slots__ = ("_state",)
 
     def __init__(
         self, config: CoreConfig, restored: Restored, random: Randomness, now_ms: int
@@ -71,7 +75,6 @@ class RaftCore:
         """
         config.validate()
         self._state = State(config, restored, random, now_ms)
-        self._peers = frozenset(self._state.peers)
 
     def __repr__(self) -> str:
         state = self._state
@@ -111,7 +114,7 @@ class RaftCore:
         state = self._state
         if (
             message.receiver != state.id
-            or message.sender not in self._peers
+            or message.sender not in state.peers
             or not is_possible(message)
         ):
             state.drop()
@@ -137,10 +140,11 @@ class RaftCore:
         )
         hard_state = state.hard_state
         changed = hard_state != state.persistence.issued
-        soft_state = SoftState(state.role, state.term, state.leader)
+        soft_state, membership = state.soft_state, log.membership
         news = soft_state != state.soft_state_given
+        members_news = membership != state.membership_given
         writes = bool(changed or entries or state.snapshot_chunks or state.log_reset)
-        if not (writes or committed or news or _has_outgoing(state)):
+        if not (writes or committed or news or members_news or _has_outgoing(state)):
             return None
         sequence = 0
         if writes or (state.after_persist and state.persistence.busy):
@@ -149,7 +153,7 @@ class RaftCore:
             # All that they promise is durable already.
             state.outbox += state.after_persist
             state.after_persist = []
-        state.soft_state_given = soft_state
+        state.soft_state_given, state.membership_given = soft_state, membership
         ready = Ready(
             sequence=sequence,
             hard_state=hard_state if changed else None,
@@ -165,6 +169,7 @@ class RaftCore:
             snapshot_chunks=tuple(state.snapshot_chunks),
             snapshot_requests=tuple(state.snapshot_requests),
             soft_state=soft_state if news else None,
+            membership=membership if members_news else None,
         )
         state.take_outgoing()
         return ready
@@ -195,6 +200,16 @@ class RaftCore:
     def log(self) -> RaftLog:
         """The log in memory; to be read only."""
         return self._state.log
+
+    @property
+    def membership(self) -> Membership:
+        """The membership in force: the newest in the log, committed or not."""
+        return self._state.membership
+
+    @property
+    def removed(self) -> bool:
+        """Whether this server has applied an entry that says that it is no member any more."""
+        return self._state.removed
 
     @property
     def commit_index(self) -> int:
@@ -254,6 +269,10 @@ class RaftCore:
             pending_reads=leadership.reads.pending if leadership else 0,
             dropped=state.dropped,
             installing=state.installing is not None,
+            membership=log.membership,
+            membership_committed=log.configuration.index <= log.commit_index,
+            removed=state.removed,
+            transferring_to=0,
             progress=tuple(p.status() for p in leadership.progress.values()) if leadership else (),
         )
 
@@ -337,11 +356,17 @@ def _handle_snapshot_saved(state: State, message: SnapshotSaved) -> None:
     state.log.snapshot_saved(SnapshotMark(message.index, message.term), message.keep_from)
 
 
+def _handle_later(state: State, message: ChangeMembership | TransferLeadership) -> None:
+    state.refused.append(Refused(message.token, RefusalReason.NOT_READY))
+
+
 _Handler = Callable[[State, Any], None]
 
 _LOCAL_HANDLERS: dict[type, _Handler] = {
     Tick: _handle_tick,
     Propose: leader.handle_propose,
+    ChangeMembership: _handle_later,
+    TransferLeadership: _handle_later,
     ReadIndex: leader.handle_read_index,
     Persisted: _handle_persisted,
     Applied: _handle_applied,
@@ -365,6 +390,7 @@ _PEER_HANDLERS: dict[type, _Handler] = {
     HeartbeatReply: leader.handle_heartbeat_reply,
     SnapshotChunk: follower.handle_snapshot_chunk,
     SnapshotReply: transfers.handle_snapshot_reply,
+    TimeoutNow: lambda state, message: None,
 }
 
 assert set(_PEER_HANDLERS) == set(PEER_MESSAGE_TYPES)

@@ -204,7 +204,8 @@ def handle_snapshot_restored(state: State, message: SnapshotRestored) -> None:
     assert installing.mark == mark, f"{message}: {installing.mark} is being installed"
     state.installing = None
     # While it was installed the log took no entries, so nothing in it can follow the snapshot.
-    state.log.reset(mark)
+    state.log.reset(mark, message.membership)
+    state.note_removal()
     state.persistence.truncated(mark.index + 1)
     state.log_reset = mark
     if state.leader not in (0, state.id):

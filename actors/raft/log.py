@@ -15,17 +15,24 @@ Two structures spare every scan: cumulative sizes, so that a slice of so many by
 search, and the runs of equal terms, so that looking for where two logs part is one as well.
 Committed entries are delivered only once they are persisted here too: then a snapshot of the
 state machine never runs ahead of the stored log.
+
+The log also knows the membership in force: the newest one in it, be it committed or not, else the
+one of the snapshot that it follows, else the one that the cluster began with. Since it is kept
+here, where entries come and go, nothing can be appended, truncated, compacted or reset without it.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from actors.raft.messages import Entry
+from actors.raft.errors import CodecError
+from actors.raft.membership import Membership
+from actors.raft.messages import Entry, EntryKind
 from actors.raft.ready import Restored, SnapshotMark
 
-__all__ = ["ENTRY_OVERHEAD_BYTES", "UNKNOWN_TERM", "RaftLog"]
+__all__ = ["ENTRY_OVERHEAD_BYTES", "UNKNOWN_TERM", "Configuration", "RaftLog"]
 
 # What an entry costs beyond its data, in memory and on the wire, for all limits in bytes.
 ENTRY_OVERHEAD_BYTES = 64
@@ -33,12 +40,28 @@ ENTRY_OVERHEAD_BYTES = 64
 # Term of an index that the log does not have; equal to no term.
 UNKNOWN_TERM = -1
 
+_NOBODY = Membership((), 0)
+_CONFIG = int(EntryKind.CONFIG)
+
+
+class Configuration(NamedTuple):
+    """A membership and the index from which on it is in force.
+
+    That of a snapshot counts from the snapshot's end, which is no earlier than its entry. Index 0:
+    the membership that the cluster began with, which is in nobody's log.
+    """
+
+    index: int  # type: ignore[assignment]  # hides tuple.index
+    membership: Membership
+
 
 class RaftLog:
     """In-memory view of the log. Not a store: the server writes what ``take_unwritten`` gives."""
 
     __slots__ = (
         "_base_offset",
+        "_bootstrap",
+        "_configurations",
         "_ends",
         "_entries",
         "_run_starts",
@@ -55,17 +78,19 @@ class RaftLog:
         "written_index",
     )
 
-    def __init__(self, restored: Restored) -> None:
-        """Begin with what the disk held.
+    def __init__(self, restored: Restored, bootstrap: Membership = _NOBODY) -> None:
+        """Begin with what the disk held; ``bootstrap`` is in force while that has no membership.
 
         Raises:
-            ValueError: the entries do not follow the snapshot, or their terms fall.
+            ValueError: the entries do not follow the snapshot, their terms fall, or one that should
+                be a membership is none.
         """
         mark = restored.snapshot
+        self._bootstrap = bootstrap
         self._entries: list[Entry] = []
         self._ends: list[int] = []
         self._base_offset = 0
-        self._begin_at(mark)
+        self._begin_at(mark, restored.membership)
         index, term = mark
         for entry in restored.entries:
             index += 1
@@ -75,10 +100,17 @@ class RaftLog:
                     f"{index - 1} of term {term}: the stored log is damaged"
                 )
             term = entry.term
-        self.append(restored.entries)
+        try:
+            self.append(restored.entries)
+        except CodecError as error:
+            raise ValueError(f"{error}: the stored log is damaged") from error
         self.written_index = self.persisted_index = self.last_index
 
-    def _begin_at(self, mark: SnapshotMark) -> None:
+    def _begin_at(self, mark: SnapshotMark, membership: Membership | None) -> None:
+        if membership is None:
+            self._configurations = [Configuration(0, self._bootstrap)]
+        else:
+            self._configurations = [Configuration(mark.index, membership)]
         self.snapshot = mark
         self.base_index, self.base_term = mark
         self.last_index, self.last_term = mark
@@ -148,13 +180,43 @@ class RaftLog:
         """Whether a log that ends so is at least as new as this one (paper, 5.4.1)."""
         return (last_term, last_index) >= (self.last_term, self.last_index)
 
+    # The membership
+
+    @property
+    def membership(self) -> Membership:
+        """The membership in force."""
+        return self._configurations[-1].membership
+
+    @property
+    def configuration(self) -> Configuration:
+        """The membership in force, and from where on."""
+        return self._configurations[-1]
+
+    def configuration_at(self, index: int) -> Configuration:
+        """What was in force at ``index``, which is not before ``base_index``."""
+        for configuration in reversed(self._configurations):
+            if configuration.index <= index:
+                return configuration
+        raise AssertionError(f"the membership at {index} is compacted")
+
     # Changing
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Add entries at the end; they must follow it."""
+        """Add entries at the end; they must follow it.
+
+        Raises:
+            CodecError: a CONFIG entry holds no membership; nothing was added. (What peers send
+                has been checked: ``validation.py``.)
+        """
         if not entries:
             return
         assert entries[0].index == self.last_index + 1, entries[0].index
+        news = [
+            Configuration(entry.index, Membership.decode(entry.data))
+            for entry in entries
+            if entry.kind == _CONFIG
+        ]
+        self._configurations += news
         total = self._offset(self.last_index)
         ends, last_term = self._ends, self.last_term
         for entry in entries:
@@ -177,9 +239,14 @@ class RaftLog:
         while self._run_starts[-1] >= index:
             self._run_starts.pop()
             self._run_terms.pop()
+        self._truncate_configurations(index)
         self.last_index, self.last_term = index - 1, self._run_terms[-1]
         self.written_index = min(self.written_index, index - 1)
         self.persisted_index = min(self.persisted_index, index - 1)
+
+    def _truncate_configurations(self, index: int) -> None:
+        while self._configurations[-1].index >= index:
+            self._configurations.pop()
 
     def commit_to(self, index: int) -> None:
         """Raise the commit index; a lower one changes nothing."""
@@ -239,10 +306,12 @@ class RaftLog:
         del self._run_starts[:run]
         del self._run_terms[:run]
         self._run_starts[0] = index
+        while len(self._configurations) > 1 and self._configurations[1].index <= index:
+            del self._configurations[0]
         self.base_index, self.base_term, self._base_offset = index, term, offset
 
-    def reset(self, mark: SnapshotMark) -> None:
-        """Empty the log: it goes on after a snapshot that was just installed."""
+    def reset(self, mark: SnapshotMark, membership: Membership | None = None) -> None:
+        """Empty the log: it goes on after a snapshot, and its membership, just installed."""
         assert mark.index > self.commit_index, (mark, self.commit_index)
         self._entries, self._ends, self._base_offset = [], [], 0
-        self._begin_at(mark)
+        self._begin_at(mark, membership)

@@ -14,16 +14,21 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, TypeAlias
 
+from actors.raft.membership import MemberRole, Membership
+
 __all__ = [
     "PEER_MESSAGE_TYPES",
+    "AddMember",
     "Append",
     "AppendReply",
     "Applied",
+    "ChangeMembership",
     "Entry",
     "EntryKind",
     "Heartbeat",
     "HeartbeatReply",
     "LocalMessage",
+    "MembershipChange",
     "Message",
     "PeerDown",
     "PeerMessage",
@@ -33,6 +38,9 @@ __all__ = [
     "PreVoteRequest",
     "Propose",
     "ReadIndex",
+    "RemoveMember",
+    "SetAddress",
+    "SetRole",
     "SnapshotChunk",
     "SnapshotChunkRead",
     "SnapshotRefused",
@@ -40,6 +48,8 @@ __all__ = [
     "SnapshotRestored",
     "SnapshotSaved",
     "Tick",
+    "TimeoutNow",
+    "TransferLeadership",
     "Unreachable",
     "VoteReply",
     "VoteRequest",
@@ -47,14 +57,14 @@ __all__ = [
 
 
 class EntryKind(IntEnum):
-    """What an entry is for. The core looks inside none of them."""
+    """What an entry is for. The core looks inside CONFIG entries alone."""
 
     # Appended by each new leader, so that entries of earlier terms can commit (paper, 5.4.2).
     NOOP = 0
     COMMAND = 1
     # Part of a command too large for one message; a COMMAND entry ends it.
     FRAGMENT = 2
-    # Reserved for changes of membership.
+    # A membership (``membership.py``); in force from the moment that it is in the log.
     CONFIG = 3
 
 
@@ -93,13 +103,18 @@ class PreVoteReply:
 
 @dataclass(frozen=True, slots=True)
 class VoteRequest:
-    """RequestVote of the paper, figure 2."""
+    """RequestVote of the paper, figure 2.
+
+    ``transfer``: the leader itself asked for this election (dissertation, 3.10), so a live
+    leader is no reason to ignore it.
+    """
 
     term: int
     sender: int
     receiver: int
     last_index: int
     last_term: int
+    transfer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +216,20 @@ class SnapshotReply:
     offset: int
 
 
+@dataclass(frozen=True, slots=True)
+class TimeoutNow:
+    """The leader asks the receiver to campaign at once (dissertation, 3.10).
+
+    It counts only where the log still ends at ``last_index``: one that was delayed asks for
+    nothing, neither of a server that is behind nor after the leader has gone on.
+    """
+
+    term: int
+    sender: int
+    receiver: int
+    last_index: int
+
+
 # Local messages
 
 
@@ -220,6 +249,65 @@ class Propose:
 
     token: int
     payloads: tuple[tuple[EntryKind, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AddMember:
+    """Take in a server as LEARNER or as JOINING. ``replaces``: JOINING only; see MemberEntry."""
+
+    server_id: int
+    role: MemberRole
+    address: str = ""
+    replaces: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveMember:
+    """Let a server go, for ever: its id is not used again."""
+
+    server_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetRole:
+    """Give a member another role. VOTER asks for one that has caught up; JOINING waits for that."""
+
+    server_id: int
+    role: MemberRole
+
+
+@dataclass(frozen=True, slots=True)
+class SetAddress:
+    """Note that a member is found elsewhere."""
+
+    server_id: int
+    address: str
+
+
+MembershipChange: TypeAlias = AddMember | RemoveMember | SetRole | SetAddress
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeMembership:
+    """Change one member (dissertation, 4.1). Answered like ``Propose``, with one entry.
+
+    A change to what is so already is a change like any other: its entry says the same again.
+    """
+
+    token: int
+    change: MembershipChange
+
+
+@dataclass(frozen=True, slots=True)
+class TransferLeadership:
+    """Hand leadership to ``target``, or, if that is 0, to the voter that has come farthest.
+
+    That it worked shows in ``Ready.soft_state``: another server leads. ``Ready.refused`` tells
+    that it cannot be tried, or that it was given up (NOT_CAUGHT_UP) and this server leads on.
+    """
+
+    token: int
+    target: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,19 +336,26 @@ class SnapshotSaved:
     """A snapshot of the local state machine up to ``index`` is durable.
 
     Entries before ``keep_from`` may go; those from there on stay for slow followers.
+    ``membership`` is the one of the last CONFIG entry that the snapshot covers, and is stored
+    with it; None if there was none yet.
     """
 
     index: int
     term: int
     keep_from: int
+    membership: Membership | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRestored:
-    """The snapshot received from the leader is durable and is the state machine's state now."""
+    """The snapshot received from the leader is durable and is the state machine's state now.
+
+    ``membership`` is what is stored with it.
+    """
 
     index: int
     term: int
+    membership: Membership | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,11 +411,14 @@ PeerMessage: TypeAlias = (
     | HeartbeatReply
     | SnapshotChunk
     | SnapshotReply
+    | TimeoutNow
 )
 
 LocalMessage: TypeAlias = (
     Tick
     | Propose
+    | ChangeMembership
+    | TransferLeadership
     | ReadIndex
     | Persisted
     | Applied
@@ -346,4 +444,5 @@ PEER_MESSAGE_TYPES: tuple[type[PeerMessage], ...] = (
     HeartbeatReply,
     SnapshotChunk,
     SnapshotReply,
+    TimeoutNow,
 )

@@ -21,6 +21,7 @@ from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import NamedTuple
 
+from actors.raft.membership import Membership
 from actors.raft.messages import Entry, PeerMessage, SnapshotChunk
 
 __all__ = [
@@ -62,10 +63,28 @@ class ProgressState(IntEnum):
 
 
 class RefusalReason(IntEnum):
-    """Why a proposal was not appended. In both cases it certainly was not."""
+    """Why something proposed was not appended, or not done. In each case it certainly was not."""
 
     NOT_LEADER = 0
     OVERLOADED = 1
+    # Leadership is being handed over: ask the new leader in a moment.
+    TRANSFERRING = 2
+    # Changes of membership alone. The one before is not committed yet.
+    CHANGE_IN_PROGRESS = 3
+    # The new leader's own first entry is not committed yet: try again in a moment.
+    NOT_READY = 4
+    # That id is, or was, a member's, or is below one: take one above ``last_used_id``.
+    ID_USED = 5
+    UNKNOWN_MEMBER = 6
+    # Nobody would be left to vote.
+    LAST_VOTER = 7
+    TOO_MANY = 8
+    # A voter to be, or a leader to be, lacks too much of the log.
+    NOT_CAUGHT_UP = 9
+    # Too few of those who would vote afterwards are alive: nothing could be committed any more.
+    NO_MAJORITY = 10
+    # No such change exists: a voter that never was a learner, an address that is too long, ...
+    IMPOSSIBLE = 11
 
 
 class HardState(NamedTuple):
@@ -76,11 +95,15 @@ class HardState(NamedTuple):
 
 
 class SoftState(NamedTuple):
-    """What others may like to know and nobody needs to store. ``leader`` 0: unknown."""
+    """What others may like to know and nobody needs to store. ``leader`` 0: unknown.
+
+    ``removed``: this server has applied an entry that says that it is no member any more.
+    """
 
     role: Role
     term: int
     leader: int
+    removed: bool = False
 
 
 class SnapshotMark(NamedTuple):
@@ -91,7 +114,7 @@ class SnapshotMark(NamedTuple):
 
 
 class Proposed(NamedTuple):
-    """A proposal was appended as entries first_index..last_index of ``term``.
+    """A proposal, or a change of membership, was appended as first_index..last_index of ``term``.
 
     That is not committed: it happened if and only if those indexes commit with that term.
     """
@@ -138,16 +161,22 @@ _NO_SNAPSHOT = SnapshotMark(0, 0)
 class Restored:
     """What a server found on its disk: input of a new core.
 
-    ``entries`` follow ``snapshot`` without a gap.
+    ``entries`` follow ``snapshot`` without a gap. ``membership`` is what is stored with the
+    snapshot; None if there is no snapshot, or no CONFIG entry came before its end.
     """
 
     hard_state: HardState = _NO_HARD_STATE
     snapshot: SnapshotMark = _NO_SNAPSHOT
     entries: tuple[Entry, ...] = ()
+    membership: Membership | None = None
 
     @classmethod
     def from_disk(
-        cls, hard_state: HardState, snapshot: SnapshotMark, entries: Sequence[Entry]
+        cls,
+        hard_state: HardState,
+        snapshot: SnapshotMark,
+        entries: Sequence[Entry],
+        membership: Membership | None = None,
     ) -> Restored:
         """Put a snapshot and a stored log together that need not fit.
 
@@ -160,7 +189,7 @@ class Restored:
             ValueError: entries are missing between the snapshot and the log.
         """
         if not entries or entries[-1].index <= snapshot.index:
-            return cls(hard_state, snapshot, ())
+            return cls(hard_state, snapshot, (), membership)
         first = entries[0].index
         if first > snapshot.index + 1:
             raise ValueError(
@@ -168,8 +197,8 @@ class Restored:
                 "between are missing; this server must be restored from its peers"
             )
         if first <= snapshot.index and entries[snapshot.index - first].term != snapshot.term:
-            return cls(hard_state, snapshot, ())
-        return cls(hard_state, snapshot, tuple(entries[snapshot.index + 1 - first :]))
+            return cls(hard_state, snapshot, (), membership)
+        return cls(hard_state, snapshot, tuple(entries[snapshot.index + 1 - first :]), membership)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +224,8 @@ class Ready:
     snapshot_chunks: tuple[SnapshotChunk, ...] = ()
     snapshot_requests: tuple[SnapshotWanted, ...] = ()
     soft_state: SoftState | None = None
+    # The membership in force, if it is another one than before. Nothing to store: the log has it.
+    membership: Membership | None = None
 
     def __str__(self) -> str:
         """The fields that say something, each entry as index/term."""
@@ -246,4 +277,12 @@ class Status:
     dropped: int
     # True between the last chunk of a received snapshot and SnapshotRestored.
     installing: bool
+    # The membership in force, and whether its entry is committed as far as this server knows.
+    membership: Membership
+    membership_committed: bool
+    # See SoftState.
+    removed: bool
+    # Whom a leader is handing over to; 0: nobody.
+    transferring_to: int
+    # Of a leader: each member but itself, and for a moment those just removed.
     progress: tuple[ProgressStatus, ...]

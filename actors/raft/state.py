@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from actors.raft.config import CoreConfig, Randomness
 from actors.raft.log import RaftLog
+from actors.raft.membership import Membership
 from actors.raft.messages import PeerMessage, SnapshotChunk
 from actors.raft.persistence import Persistence
 from actors.raft.progress import Progress
@@ -81,9 +82,9 @@ class State:
         "leadership",
         "log",
         "log_reset",
+        "membership_given",
         "now_ms",
         "outbox",
-        "peers",
         "persistence",
         "proposed",
         "random",
@@ -91,6 +92,7 @@ class State:
         "reads_failed",
         "receiving",
         "refused",
+        "removed",
         "role",
         "snapshot_chunks",
         "snapshot_requests",
@@ -107,8 +109,9 @@ class State:
         self.random = random
         self.now_ms = now_ms
         self.id = config.server_id
-        self.peers = tuple(voter for voter in config.voters if voter != config.server_id)
-        self.log = RaftLog(restored)
+        self.log = RaftLog(restored, Membership.of_voters(config.voters))
+        self.membership_given = self.log.membership
+        self.removed = False
         self.persistence = Persistence(HardState(*restored.hard_state))
         self.role = Role.FOLLOWER
         self.term, self.vote = restored.hard_state
@@ -127,7 +130,8 @@ class State:
         self.receiving: Receiving | None = None
         self.installing: Receiving | None = None
         self.dropped = 0
-        self.soft_state_given = SoftState(self.role, self.term, self.leader)
+        self.note_removal()
+        self.soft_state_given = self.soft_state
         self.election_deadline_ms = 0
         self._clear_outgoing()
         self.reset_election_deadline()
@@ -146,6 +150,39 @@ class State:
     def take_outgoing(self) -> None:
         """Begin new lists after a Ready took the old ones."""
         self._clear_outgoing()
+
+    @property
+    def membership(self) -> Membership:
+        """The membership in force: the newest in the log, committed or not."""
+        return self.log.membership
+
+    @property
+    def peers(self) -> tuple[int, ...]:
+        """Ids of all other members."""
+        return tuple(peer for peer in self.membership.ids if peer != self.id)
+
+    @property
+    def other_voters(self) -> tuple[int, ...]:
+        """Ids of all other members that vote."""
+        return tuple(voter for voter in self.membership.voters if voter != self.id)
+
+    def note_removal(self) -> None:
+        """See whether what is applied says that this server is no member any more.
+
+        One that is not a member *yet* has an id above all that the membership has used.
+        """
+        configuration = self.log.configuration_at(self.log.applied_index)
+        membership = configuration.membership
+        self.removed = (
+            configuration.index > 0
+            and self.id <= membership.last_used_id
+            and membership.get(self.id) is None
+        )
+
+    @property
+    def soft_state(self) -> SoftState:
+        """What others may like to know, as of now."""
+        return SoftState(self.role, self.term, self.leader, self.removed)
 
     @property
     def hard_state(self) -> HardState:

@@ -15,6 +15,7 @@ from actors.raft.messages import (
     PreVoteRequest,
     SnapshotChunk,
     SnapshotReply,
+    TimeoutNow,
     VoteRequest,
 )
 
@@ -71,6 +72,8 @@ def is_possible(message: PeerMessage) -> bool:
             return 0 <= message.commit < NUMBER_MAX and 0 <= message.context < NUMBER_MAX
         case HeartbeatReply():
             return 0 <= message.context < NUMBER_MAX
+        case TimeoutNow():
+            return 0 <= message.last_index < NUMBER_MAX
         case VoteRequest() | PreVoteRequest():
             return _is_place(message.last_index, message.last_term, message.term)
         case SnapshotChunk():

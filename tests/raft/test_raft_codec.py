@@ -21,6 +21,7 @@ from actors.raft.messages import (
     PreVoteRequest,
     SnapshotChunk,
     SnapshotReply,
+    TimeoutNow,
     VoteReply,
     VoteRequest,
 )
@@ -44,7 +45,7 @@ def appends(draw: st.DrawFn) -> Append:
 peer_messages = st.one_of(
     st.builds(PreVoteRequest, *head, u64, u64),
     st.builds(PreVoteReply, *head, flag),
-    st.builds(VoteRequest, *head, u64, u64),
+    st.builds(VoteRequest, *head, u64, u64, flag),
     st.builds(VoteReply, *head, flag),
     appends(),
     st.builds(AppendReply, *head, flag, u64, u64, u64),
@@ -52,6 +53,7 @@ peer_messages = st.one_of(
     st.builds(HeartbeatReply, *head, u64),
     st.builds(SnapshotChunk, *head, u64, u64, u64, st.binary(max_size=40), flag, u64),
     st.builds(SnapshotReply, *head, u64, u64, u64),
+    st.builds(TimeoutNow, *head, u64),
 )
 
 
@@ -88,7 +90,8 @@ def is_message_or_error(data: bytes) -> None:
 def test_any_bytes_are_a_message_or_a_codec_error(data: bytes) -> None:
     is_message_or_error(data)
     for number in range(len(PEER_MESSAGE_TYPES)):
-        is_message_or_error(bytes([WIRE_VERSION, number]) + data)
+        for version in range(1, WIRE_VERSION + 1):
+            is_message_or_error(bytes([version, number]) + data)
 
 
 @given(peer_messages, st.data())
@@ -132,12 +135,26 @@ def test_the_wire_form_is_what_it_was() -> None:
         "HeartbeatReply",
         "SnapshotChunk",
         "SnapshotReply",
+        "TimeoutNow",
     ]
+
+
+def test_what_version_1_can_say_is_said_in_version_1() -> None:
+    """A cluster is upgraded one server at a time: the old ones understand all but a transfer."""
+    old, new = VoteRequest(3, 1, 2, 9, 2), VoteRequest(3, 1, 2, 9, 2, transfer=True)
+    assert encode(old).hex() == "010200000000000000030000000100000002" + (
+        "00000000000000090000000000000002"
+    )
+    assert encode(new).hex() == "02" + encode(old).hex()[2:] + "01"
+    assert encode(TimeoutNow(3, 1, 2, 9)).hex() == "020a" + encode(old).hex()[4:-16]
+    assert {encode(Heartbeat(3, 1, 2, 0, 0, True))[0], encode(old)[0]} == {1}
+    with pytest.raises(CodecError, match="type 10"):
+        decode(b"\x01" + encode(TimeoutNow(3, 1, 2, 9))[1:])
 
 
 @pytest.mark.parametrize(
     ("position", "value", "text"),
-    [(0, 2, "version"), (1, 200, "type"), (-1, 9, "declares"), (-5, 9, "kind")],
+    [(0, 0, "version"), (0, 3, "version"), (1, 200, "type"), (-1, 9, "declares"), (-5, 9, "kind")],
 )
 def test_errors_say_what_is_wrong(position: int, value: int, text: str) -> None:
     data = bytearray(encode(Append(1, 1, 2, 0, 0, 0, (Entry(1, 1, EntryKind.NOOP, b""),))))

@@ -149,8 +149,8 @@ def test_the_soft_state_is_told_when_it_changes_and_only_then() -> None:
     done = elect(core)
     states = [ready.soft_state for ready in done.readies if ready.soft_state]
     assert states == [
-        (Role.PRE_CANDIDATE, 0, 0),
-        (Role.CANDIDATE, 1, 0),
-        (Role.LEADER, 1, 1),
+        (Role.PRE_CANDIDATE, 0, 0, False),
+        (Role.CANDIDATE, 1, 0, False),
+        (Role.LEADER, 1, 1, False),
     ]
     assert [r.soft_state for r in step(core, Tick(core.deadline_ms)).readies] == [None]
