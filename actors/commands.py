@@ -1,4 +1,4 @@
-"""What a log entry says: transactions with their ids, or the name of the cluster.
+"""What a log entry says: transactions with their ids, the name of the cluster, or a comparison.
 
 A COMMAND entry's payload is, in a versioned binary form of our own::
 
@@ -6,6 +6,13 @@ A COMMAND entry's payload is, in a versioned binary form of our own::
     kind 1, transactions: count u32, per transaction (gateway u64, id u64, acknowledged u64);
                           then one or more write sets, each length u32 | bytes
     kind 2, cluster:      32 hexadecimal digits
+    kind 3, digest asked: nothing more; all servers take the digest of the graph as of this entry
+    kind 4, digest agreed: index u64, digest 16 bytes: what a majority found as of that index
+    kind 5, transactions of which some have names: count u32, per name (done u8, length u8, bytes);
+                          then as kind 1
+
+A name is what a client calls its transaction (``outcomes.py``); ``done`` 0 says that it has not
+been committed and never will be.
 
 One entry carries a whole batch of transactions; they are committed, or not, together. A payload
 above ``FRAGMENT_BYTES`` is proposed as several consecutive entries (FRAGMENT ... COMMAND), so that
@@ -15,19 +22,25 @@ no single message between servers grows large enough to hold up a heartbeat.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from actors.raft.messages import EntryKind
 from graph.errors import CorruptionError
 
 __all__ = [
+    "DIGEST_ASKED",
     "FRAGMENT_BYTES",
     "ClusterNamed",
+    "Command",
+    "DigestAgreed",
+    "DigestAsked",
+    "Named",
     "TransactionId",
     "Transactions",
     "decode",
     "encode_cluster",
+    "encode_digest",
     "encode_transactions",
     "split",
 ]
@@ -38,9 +51,14 @@ CLUSTER_ID_DIGITS = 32
 
 _KIND_TRANSACTIONS = 1
 _KIND_CLUSTER = 2
+_KIND_DIGEST_ASKED = 3
+_KIND_DIGEST_AGREED = 4
+_KIND_NAMED = 5
 _HEAD = struct.Struct("<BB")
 _COUNT = struct.Struct("<I")
 _ID = struct.Struct("<QQQ")
+_NAME = struct.Struct("<BB")
+_DIGEST = struct.Struct("<Q16s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +71,18 @@ class TransactionId:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """What is settled about the transaction that its client calls ``name`` (1 to 255 bytes)."""
+
+    name: bytes
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Transactions:
     ids: tuple[TransactionId, ...]
     write_sets: tuple[bytes, ...]
+    names: tuple[Named, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +90,28 @@ class ClusterNamed:
     cluster_id: str
 
 
-def encode_transactions(ids: Sequence[TransactionId], write_sets: Sequence[bytes]) -> bytes:
-    parts = [_HEAD.pack(VERSION, _KIND_TRANSACTIONS), _COUNT.pack(len(ids))]
+@dataclass(frozen=True, slots=True)
+class DigestAsked:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class DigestAgreed:
+    index: int
+    digest: bytes
+
+
+Command = Transactions | ClusterNamed | DigestAsked | DigestAgreed
+
+
+def encode_transactions(
+    ids: Sequence[TransactionId], write_sets: Sequence[bytes], names: Sequence[Named] = ()
+) -> bytes:
+    parts = [_HEAD.pack(VERSION, _KIND_NAMED if names else _KIND_TRANSACTIONS)]
+    if names:
+        parts.append(_COUNT.pack(len(names)))
+        parts += [_NAME.pack(named.done, len(named.name)) + named.name for named in names]
+    parts.append(_COUNT.pack(len(ids)))
     parts += [_ID.pack(i.gateway, i.id, i.acknowledged) for i in ids]
     for write_set in write_sets:
         parts.append(_COUNT.pack(len(write_set)))
@@ -76,7 +123,15 @@ def encode_cluster(cluster_id: str) -> bytes:
     return _HEAD.pack(VERSION, _KIND_CLUSTER) + cluster_id.encode("ascii")
 
 
-def decode(payload: bytes) -> Transactions | ClusterNamed:
+DIGEST_ASKED = _HEAD.pack(VERSION, _KIND_DIGEST_ASKED)
+
+
+def encode_digest(index: int, digest: bytes) -> bytes:
+    """What a majority of the servers found as of ``index``."""
+    return _HEAD.pack(VERSION, _KIND_DIGEST_AGREED) + _DIGEST.pack(index, digest)
+
+
+def decode(payload: bytes) -> Command:
     """Raises ``CorruptionError`` for anything but what the functions above made."""
     try:
         version, kind = _HEAD.unpack_from(payload)
@@ -85,10 +140,9 @@ def decode(payload: bytes) -> Transactions | ClusterNamed:
                 f"a log entry has format {version}, this version reads format {VERSION}: "
                 "upgrade this server"
             )
-        if kind == _KIND_CLUSTER:
-            return _decode_cluster(payload)
-        if kind == _KIND_TRANSACTIONS:
-            return _decode_transactions(payload)
+        decoder = _DECODERS.get(kind)
+        if decoder is not None:
+            return decoder(payload)
     except (struct.error, UnicodeDecodeError) as error:
         raise CorruptionError(f"a log entry is damaged: {error}") from error
     raise CorruptionError(f"a log entry has unknown kind {kind}: upgrade this server")
@@ -110,8 +164,40 @@ def _decode_cluster(payload: bytes) -> ClusterNamed:
     return ClusterNamed(cluster_id)
 
 
-def _decode_transactions(payload: bytes) -> Transactions:
+def _decode_digest_asked(payload: bytes) -> DigestAsked:
+    if payload != DIGEST_ASKED:
+        raise CorruptionError("a log entry is damaged: it goes on after its end")
+    return DigestAsked()
+
+
+def _decode_digest_agreed(payload: bytes) -> DigestAgreed:
+    if len(payload) != _HEAD.size + _DIGEST.size:
+        raise CorruptionError("a log entry is damaged: it holds no digest")
+    return DigestAgreed(*_DIGEST.unpack_from(payload, _HEAD.size))
+
+
+def _decode_named(payload: bytes) -> Transactions:
     offset = _HEAD.size
+    (count,) = _COUNT.unpack_from(payload, offset)
+    offset += _COUNT.size
+    names: list[Named] = []
+    for _ in range(count):
+        done, length = _NAME.unpack_from(payload, offset)
+        offset += _NAME.size + length
+        name = payload[offset - length : offset]
+        if done > 1 or not name or offset > len(payload):
+            raise CorruptionError("a log entry is damaged: a transaction's name is none")
+        names.append(Named(name, bool(done)))
+    if not names:
+        raise CorruptionError("a log entry is damaged: it lacks the names it announces")
+    return _transactions_from(payload, offset, tuple(names))
+
+
+def _decode_transactions(payload: bytes) -> Transactions:
+    return _transactions_from(payload, _HEAD.size, ())
+
+
+def _transactions_from(payload: bytes, offset: int, names: tuple[Named, ...]) -> Transactions:
     (count,) = _COUNT.unpack_from(payload, offset)
     offset += _COUNT.size
     end = offset + count * _ID.size
@@ -126,4 +212,13 @@ def _decode_transactions(payload: bytes) -> Transactions:
             raise CorruptionError("a log entry is damaged: a write set is cut short")
         write_sets.append(payload[end : end + length])
         end += length
-    return Transactions(ids, tuple(write_sets))
+    return Transactions(ids, tuple(write_sets), names)
+
+
+_DECODERS: dict[int, Callable[[bytes], Command]] = {
+    _KIND_TRANSACTIONS: _decode_transactions,
+    _KIND_CLUSTER: _decode_cluster,
+    _KIND_DIGEST_ASKED: _decode_digest_asked,
+    _KIND_DIGEST_AGREED: _decode_digest_agreed,
+    _KIND_NAMED: _decode_named,
+}

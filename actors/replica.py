@@ -19,7 +19,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors import commands
-from actors.commands import ClusterNamed, TransactionId
+from actors.commands import (
+    ClusterNamed,
+    Command,
+    DigestAgreed,
+    DigestAsked,
+    Named,
+    TransactionId,
+    Transactions,
+)
 from actors.outcomes import OutcomeTable
 from actors.raft.messages import Entry, EntryKind
 from actors.snapshots import SnapshotMeta
@@ -40,6 +48,8 @@ class Speculation:
     payload: bytes
     on_commit: Any = None
     proposed_at: float = field(default=0.0)
+    names: dict[bytes, bool] = field(default_factory=dict)  # as commands.Named
+    told: bool = False  # those who wait have been told that the outcome is unknown
 
 
 class Replica:
@@ -56,6 +66,8 @@ class Replica:
         self.version = 0  # counts speculations; tells explicit transactions what came after them
         self.view_version = 0
         self.pending: deque[Speculation] = deque()
+        # What the entry applied last says about digests of the graph.
+        self.check: DigestAsked | DigestAgreed | None = None
         self._view: Root | None = None
         self._fragments: list[bytes] = []
 
@@ -74,6 +86,7 @@ class Replica:
         assert entry.index == self.applied_index + 1
         self.applied_index = entry.index
         self.applied_term = entry.term
+        self.check = None
         ours = bool(self.pending) and entry.term == self.leading_term
         if entry.kind is EntryKind.NOOP:
             self._fragments.clear()  # what a lost leader left unfinished
@@ -95,14 +108,16 @@ class Replica:
         self.view_version = speculation.version
         for transaction in speculation.ids:
             self.outcomes.record(transaction, entry.index)
-        if not speculation.ids:  # the only other command of ours names the cluster
-            self._name_cluster(speculation.payload)
+        for name, done in speculation.names.items():
+            self.outcomes.names.record(Named(name, done), entry.index)
+        if not speculation.ids:  # it may be something else than transactions
+            self._take_note(commands.decode(speculation.payload))
         return speculation
 
     def _apply_payload(self, payload: bytes, index: int) -> None:
         command = commands.decode(payload)
-        if isinstance(command, ClusterNamed):
-            self.cluster_id = self.cluster_id or command.cluster_id
+        if not isinstance(command, Transactions):
+            self._take_note(command)
             return
         if command.write_sets:
             self._view = None
@@ -110,11 +125,15 @@ class Replica:
             self.head.apply(decode_write_set(write_set))
         for transaction in command.ids:
             self.outcomes.record(transaction, index)
+        for named in command.names:
+            self.outcomes.names.record(named, index)
 
-    def _name_cluster(self, payload: bytes) -> None:
-        command = commands.decode(payload)
+    def _take_note(self, command: Command) -> None:
+        """What changes no graph."""
         if isinstance(command, ClusterNamed):
             self.cluster_id = self.cluster_id or command.cluster_id
+        elif isinstance(command, (DigestAsked, DigestAgreed)):
+            self.check = command
 
     # ----------------------------------------------------------------- leading
 
@@ -137,12 +156,18 @@ class Replica:
         return dropped
 
     def speculate(
-        self, payload: bytes, ids: tuple[TransactionId, ...], on_commit: Any, now: float
+        self,
+        payload: bytes,
+        ids: tuple[TransactionId, ...],
+        on_commit: Any,
+        now: float,
+        names: dict[bytes, bool] | None = None,
     ) -> Speculation:
         """What was executed on the head since the last call is one batch, to be proposed now."""
         assert self.leading_term
         self.version += 1
-        speculation = Speculation(self.head.fork(), self.version, ids, payload, on_commit, now)
+        view = self.head.fork()
+        speculation = Speculation(view, self.version, ids, payload, on_commit, now, names or {})
         self.pending.append(speculation)
         return speculation
 
@@ -152,6 +177,16 @@ class Replica:
             self.pending.pop()
         last = self.pending[-1].view if self.pending else self.view()
         self.head = last.fork()
+
+    def standing(self, name: bytes) -> bool | None:
+        """What is settled about a client's transaction, pending or not: done, or never."""
+        found = self.outcomes.names.find(name)
+        if found is not None:
+            return found[1]
+        for speculation in self.pending:
+            if name in speculation.names:
+                return speculation.names[name]
+        return None
 
     # ----------------------------------------------------------------- snapshots
 
