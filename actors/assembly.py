@@ -181,14 +181,16 @@ class Assembly:
         recovered = self.wal.open()
         self.snapshots = SnapshotStore(disk)
         self.replica = Replica()
-        mark = SnapshotMark(0, 0)
+        mark, membership = SnapshotMark(0, 0), None
         name = self.snapshots.newest()
         if name is not None:
             meta, stream = self.snapshots.load(name)
             self.replica.restore(meta, load_root(stream))
             mark = SnapshotMark(meta.index, meta.term)
         try:
-            restored = Restored.from_disk(recovered.hard_state, mark, recovered.entries)
+            if name is not None:
+                membership = meta.decoded_membership()
+            restored = Restored.from_disk(recovered.hard_state, mark, recovered.entries, membership)
             self.core = RaftCore(
                 self._core_config(), restored, self._around.randomness, self.now_ms
             )

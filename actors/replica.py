@@ -60,6 +60,7 @@ class Replica:
         self.applied_index = 0
         self.applied_term = 0
         self.cluster_id = ""
+        self.membership = b""  # of the last CONFIG entry that was applied, as it stood there
         self.outcomes = OutcomeTable()
         self.allocator: IdAllocator | None = None
         self.leading_term = 0  # the term in which this server may execute writes; 0: it may not
@@ -88,7 +89,9 @@ class Replica:
         self.applied_term = entry.term
         self.check = None
         ours = bool(self.pending) and entry.term == self.leading_term
-        if entry.kind is EntryKind.NOOP:
+        if entry.kind is EntryKind.CONFIG:
+            self.membership = entry.data
+        elif entry.kind is EntryKind.NOOP:
             self._fragments.clear()  # what a lost leader left unfinished
         elif entry.kind is EntryKind.FRAGMENT:
             # Kept even if ours: leadership may be lost before the command is complete.
@@ -195,7 +198,11 @@ class Replica:
         if self._fragments:
             return None
         meta = SnapshotMeta(
-            self.applied_index, self.applied_term, self.cluster_id, self.outcomes.encode().hex()
+            self.applied_index,
+            self.applied_term,
+            self.cluster_id,
+            self.outcomes.encode().hex(),
+            membership=self.membership.hex(),
         )
         return meta, self.view()
 
@@ -208,6 +215,7 @@ class Replica:
         self.applied_index = meta.index
         self.applied_term = meta.term
         self.cluster_id = meta.cluster_id
+        self.membership = bytes.fromhex(meta.membership)
         self.outcomes = OutcomeTable.decode(bytes.fromhex(meta.outcomes))
 
 

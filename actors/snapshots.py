@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 
 from actors.disk import AppendFile, Disk
 from actors.errors import DAMAGED, DirectoryRefused, DiskFailure
+from actors.raft.membership import Membership
 
 __all__ = ["SnapshotMeta", "SnapshotStore"]
 
@@ -45,6 +46,12 @@ class SnapshotMeta:
     cluster_id: str
     outcomes: str  # actors.outcomes.OutcomeTable, hexadecimal
     format: int = FORMAT_VERSION
+    # actors.raft.membership.Membership as of ``index``, hexadecimal; "" if no entry held one yet.
+    membership: str = ""
+
+    def decoded_membership(self) -> Membership | None:
+        """Raises ``ValueError`` if it is damaged, or of a later version."""
+        return Membership.decode(bytes.fromhex(self.membership)) if self.membership else None
 
 
 class SnapshotStore:

@@ -17,6 +17,7 @@ import structlog
 from actors import limits
 from actors.errors import DirectoryRefused
 from actors.machine import StateMachine
+from actors.raft.errors import CodecError
 from actors.raft.messages import (
     Entry,
     Persisted,
@@ -28,7 +29,7 @@ from actors.raft.messages import (
 )
 from actors.raft.ready import HardState, RefusalReason, SnapshotMark, SnapshotWanted, SoftState
 from actors.replica import load_root
-from actors.snapshots import SnapshotStore
+from actors.snapshots import SnapshotMeta, SnapshotStore
 from actors.wal import WriteAheadLog
 from graph.errors import CorruptionError
 
@@ -298,19 +299,21 @@ class MachineThread:
                 name = self._snapshots.save(meta, root_stream(root))
                 seconds = round(self._clock() - started, 3)
                 log.info("snapshot saved", index=meta.index, name=name, seconds=seconds)
-                self.worker.submit(lambda: self._saved(meta.index, meta.term))
+                self.worker.submit(lambda: self._saved(meta))
             except BaseException as error:
                 self._on_failure(error)
 
         self._spawn("snapshot", save)
 
-    def _saved(self, index: int, term: int) -> None:
+    def _saved(self, meta: SnapshotMeta) -> None:
+        index = meta.index
         self._saving = False
         self._snapshot_index = max(self._snapshot_index, index)
         # A part of what was compacted is kept, so that a follower that is a little behind does
         # not need the whole snapshot.
         kept = max(self._threshold // 10, 1) if self._threshold > 0 else 1
-        self._post(SnapshotSaved(index, term, max(1, index + 1 - kept)))
+        membership = meta.decoded_membership()
+        self._post(SnapshotSaved(index, meta.term, max(1, index + 1 - kept), membership))
 
     def install(self, name: str, mark: SnapshotMark) -> None:
         """A snapshot from the leader is on the disk: load it, and take its state."""
@@ -319,7 +322,8 @@ class MachineThread:
             try:
                 meta, stream = self._snapshots.load(name)
                 root = load_root(stream)
-            except (DirectoryRefused, CorruptionError) as error:
+                membership = meta.decoded_membership()
+            except (DirectoryRefused, CorruptionError, CodecError) as error:
                 log.warning("a snapshot from the leader cannot be loaded", error=str(error))
                 self._snapshots.remove(name)  # or the next start would begin from it
                 self._post(SnapshotRefused(*mark))
@@ -329,7 +333,7 @@ class MachineThread:
             self._snapshot_index = meta.index
             self._snapshots.remove_older(name)
             log.info("snapshot installed", index=meta.index)
-            self._post(SnapshotRestored(meta.index, meta.term))
+            self._post(SnapshotRestored(meta.index, meta.term, membership))
 
         self.worker.submit(task)
 
