@@ -111,6 +111,8 @@ class Dispatcher:
                 replies.append((item, self._service.rollback(item)))
             case Op.OUTCOME:
                 leader_reads.append(item)
+            case Op.SETTLE:
+                self._write(item, writes, replies)
             case Op.CANCEL:
                 self._service.sessions.drop_owner((item.gateway, request.cursor))
             case Op.RAFT_INFO | Op.STORAGE_INFO:
@@ -128,7 +130,7 @@ class Dispatcher:
         opened = self._service.sessions.transaction(item.gateway, request.tx)
         if opened is None or opened.cancelled:
             writes.append(item)  # refused there
-        elif opened.read_only or opened.transaction.write_set.empty:
+        elif opened.read_only or (opened.transaction.write_set.empty and not opened.name):
             self._service.sessions.remove_transaction(item.gateway, request.tx)
             replies.append((item, Reply(request.id, Status.DONE, opened.index)))
         else:

@@ -25,20 +25,9 @@ from actors.raft.messages import Entry, EntryKind
 from actors.raft.ready import RefusalReason, Role, SoftState
 from actors.replica import Replica, Speculation
 from actors.server import Proposal, ReadRequest
-from actors.service import (
-    Executed,
-    Item,
-    QueryService,
-    bookmark_of,
-    empty_success,
-    transaction_gone,
-)
-from actors.sessions import ConflictLog, OpenTransaction
-from graph.cypher.budget import TIMED_OUT
-from graph.engine import run_batch
-from graph.errors import ConflictError, GraphError
-from graph.write_set import WriteSet
-from graph.write_set_codec import encode as encode_write_set
+from actors.service import Executed, Item, QueryService, bookmark_of, empty_success
+from actors.writer import Writer
+from graph.errors import GraphError
 
 __all__ = ["StateMachine"]
 
@@ -92,7 +81,7 @@ class StateMachine:
         self._reads: dict[int, list[Item]] = {}  # linearizable, by token
         self._next_read = 1
         self._later: list[tuple[int, Item]] = []  # reads that wait for an index
-        self._conflicts = ConflictLog()
+        self._writer = Writer(replica, service, clock)
         self._known_cluster = replica.cluster_id
 
     # ----------------------------------------------------------------- from the server loop
@@ -225,7 +214,7 @@ class StateMachine:
             return
         self.replica.lead(term)
         self._generation += 1
-        self._conflicts.clear()
+        self._writer.conflicts.clear()
         log.info("leading", term=term, applied=self.replica.applied_index)
         self._name_cluster()
 
@@ -280,131 +269,25 @@ class StateMachine:
 
     def _execute(self, items: list[Item]) -> None:
         """One batch: execute, propose, and encode the rows while the entry is on its way."""
-        now = self._clock()
         term = self.replica.leading_term
-        executed: list[Executed] = []
-        ids: list[TransactionId] = []
-        write_sets: list[WriteSet] = []
-        runs: list[Item] = []
-        for item in items:
-            if item.request.term != term:
-                self.service.reply(item, self._not_leader(item))
-            elif item.request.op is Op.COMMIT:
-                self._run(runs, executed, ids, write_sets, now)
-                runs = []
-                self._commit(item, executed, ids, write_sets)
-            else:
-                runs.append(item)
-        self._run(runs, executed, ids, write_sets, now)
-        if not executed:
+        late = [item for item in items if item.request.term != term]
+        self.service.reply_all([(item, self._not_leader(item)) for item in late])
+        batch, replies = self._writer.execute(i for i in items if i.request.term == term)
+        self.service.reply_all(replies)
+        if not batch.executed:
             return
-        payload = commands.encode_transactions(ids, [encode_write_set(w) for w in write_sets])
-        speculation = self._propose(payload, tuple(ids), executed)
-        for write_set in write_sets:
-            self._conflicts.record(
-                speculation.version,
-                write_set.touched_nodes(),
-                write_set.touched_relationships(),
-            )
-
-    def _run(
-        self,
-        items: list[Item],
-        executed: list[Executed],
-        ids: list[TransactionId],
-        write_sets: list[WriteSet],
-        now: float,
-    ) -> None:
-        if not items:
-            return
-        results, sets = self._run_batch(items)
-        for item, result in zip(items, results, strict=True):
-            executed.append(self.service.execute(item, result, now))
-            if not isinstance(result, BaseException):
-                ids.append(_transaction_id(item))
-        write_sets += sets
-
-    def _run_batch(self, items: list[Item]) -> tuple[list[Any], list[WriteSet]]:
-        """Results (or errors) and write sets. The head moves on, or back if the engine fails."""
-        savepoint = self.replica.head.fork()
-        try:
-            batch = run_batch(
-                self.service.engine,
-                self.replica.head,
-                self.replica.allocator,
-                [item.prepared_request() for item in items],
-                limits=self.service.write_limits(min(item.deadline for item in items)),
-                **self.service.surroundings(),
-            )
-        except Exception as error:
-            # A defect of the engine, not of a query: leave no trace, and find out whose it was.
-            self.replica.head = savepoint
-            if len(items) == 1:
-                return [error], []
-            parts = [self._run_batch([item]) for item in items]
-            return [r for results, _ in parts for r in results], [w for _, ws in parts for w in ws]
-        self.replica.head = batch.root
-        write_sets = [write_set for _, write_set in batch.writes]
-        results: list[Any] = batch.results
-        if len(items) > 1:
-            write_sets += self._run_again(items, results)
-        return results, write_sets
-
-    def _run_again(self, items: list[Item], results: list[Any]) -> list[WriteSet]:
-        """A batch has its most impatient member's deadline: the others get their own."""
-        write_sets: list[WriteSet] = []
-        for position, (item, result) in enumerate(zip(items, results, strict=True)):
-            if getattr(result, "code", "") == TIMED_OUT and self._clock() < item.deadline:
-                (results[position],), more = self._run_batch([item])
-                write_sets += more
-        return write_sets
-
-    def _commit(
-        self,
-        item: Item,
-        executed: list[Executed],
-        ids: list[TransactionId],
-        write_sets: list[WriteSet],
-    ) -> None:
-        done = Executed(item)
-        executed.append(done)
-        opened = self.service.sessions.remove_transaction(item.gateway, item.request.tx)
-        try:
-            write_set = self._checked(opened, write_sets)
-            if not write_set.empty:
-                self.replica.head.apply(write_set)
-                write_sets.append(write_set)
-            ids.append(_transaction_id(item))
-        except GraphError as error:
-            done.error = error
-
-    def _checked(self, opened: OpenTransaction | None, earlier: list[WriteSet]) -> WriteSet:
-        """The write set of a transaction that may be committed now. Raises ``GraphError``."""
-        if opened is None or opened.cancelled:
-            raise transaction_gone()
-        write_set = opened.transaction.write_set
-        nodes, relationships = write_set.touched_nodes(), write_set.touched_relationships()
-        conflict = self._conflicts.conflict(opened.version, nodes, relationships)
-        mine_nodes, mine_relationships = set(nodes.tolist()), set(relationships.tolist())
-        for other in earlier:
-            if conflict:
-                break
-            conflict = not (
-                mine_nodes.isdisjoint(other.touched_nodes().tolist())
-                and mine_relationships.isdisjoint(other.touched_relationships().tolist())
-            )
-        if conflict:
-            raise ConflictError(
-                "Another transaction changed the same nodes or relationships since this one "
-                "began. Nothing of it was done; run it again."
-            )
-        return write_set
+        speculation = self._propose(batch.payload(), tuple(batch.ids), batch.executed, batch.names)
+        self._writer.note_conflicts(speculation.version, batch)
 
     def _propose(
-        self, payload: bytes, ids: tuple[TransactionId, ...], executed: list[Executed]
+        self,
+        payload: bytes,
+        ids: tuple[TransactionId, ...],
+        executed: list[Executed],
+        names: dict[bytes, bool] | None = None,
     ) -> Speculation:
         replica = self.replica
-        speculation = replica.speculate(payload, ids, executed, self._clock())
+        speculation = replica.speculate(payload, ids, executed, self._clock(), names)
         self._post(
             Proposal(
                 speculation.version,
@@ -426,7 +309,7 @@ class StateMachine:
     def _forget_conflicts(self) -> None:
         oldest = self.service.sessions.oldest_write_version()
         shown = self.replica.view_version
-        self._conflicts.forget(shown if oldest is None else min(oldest, shown))
+        self._writer.conflicts.forget(shown if oldest is None else min(oldest, shown))
 
     # ----------------------------------------------------------------- reading
 
@@ -503,8 +386,3 @@ class StateMachine:
             code="Neo.TransientError.Transaction.BookmarkTimeout",
         )
         return self.service.failed(item, error)
-
-
-def _transaction_id(item: Item) -> TransactionId:
-    request = item.request
-    return TransactionId(item.gateway, request.id, request.acknowledged)

@@ -60,6 +60,9 @@ class Op(IntEnum):
     RAFT_INFO = 8
     STORAGE_INFO = 9
     CANCEL = 10  # drop whatever connection ``cursor`` has: cursors, transactions, running queries
+    # What became of the transaction that its client calls ``name``? If nothing yet, nothing will.
+    # ``cursor``: log index before which it cannot have been sent.
+    SETTLE = 11
 
 
 class Status(IntEnum):
@@ -71,8 +74,9 @@ class Status(IntEnum):
     FAILED = 3  # not done; ``head`` is a status code, ``body`` a message
     NOT_LEADER = 4  # not done; ``index`` is the term of the server that says so
     OVERLOADED = 5  # not done
-    ABSENT = 6  # OUTCOME: certainly not committed, in the past and in the future
-    FORGOTTEN = 7  # OUTCOME: too long ago to tell
+    ABSENT = 6  # OUTCOME, SETTLE: certainly not committed, in the past and in the future
+    FORGOTTEN = 7  # OUTCOME, SETTLE: too long ago to tell
+    UNKNOWN = 8  # not replicated in time: it may be committed yet, or not
 
 
 @dataclass(slots=True)
@@ -97,6 +101,7 @@ class Request:
     timeout_ms: int = 0
     query: bytes = b""
     parameters: bytes = b""  # PackStream map
+    name: bytes = b""  # what the client calls the transaction: RUN (autocommit), BEGIN, SETTLE
 
 
 @dataclass(slots=True)
@@ -116,6 +121,10 @@ _REPLY = struct.Struct("<QBQIIII")
 # One message between actors; a batch larger than this is sent in several.
 MESSAGE_BYTES_MAX = 8 * 2**20
 
+# Added to an operation's number: behind the parameters stand a length, one byte, and the name. So
+# requests without names look as they did before there were names.
+_HAS_NAME = 0x80
+
 _CUT_SHORT = "a message is shorter than the lengths in it say"
 
 
@@ -125,7 +134,7 @@ def encode_requests(requests: Iterable[Request]) -> bytes:
         parts.append(
             _REQUEST.pack(
                 r.id,
-                r.op,
+                r.op | _HAS_NAME if r.name else r.op,
                 r.read,
                 r.dialect,
                 r.connection,
@@ -141,8 +150,9 @@ def encode_requests(requests: Iterable[Request]) -> bytes:
                 len(r.parameters),
             )
         )
-        parts.append(r.query)
-        parts.append(r.parameters)
+        parts += (r.query, r.parameters)
+        if r.name:
+            parts.append(bytes((len(r.name),)) + r.name)
     return b"".join(parts)
 
 
@@ -180,12 +190,18 @@ def _decode_requests(data: bytes) -> list[Request]:
         offset += query_bytes
         parameters = data[offset : offset + parameter_bytes]
         offset += parameter_bytes
+        name = b""
+        if op & _HAS_NAME:
+            name = data[offset + 1 : offset + 1 + data[offset]] if offset < len(data) else b""
+            offset += 1 + len(name)
+            if not name or len(name) != data[offset - len(name) - 1]:
+                raise ValueError(_CUT_SHORT)
         if offset > len(data):
             raise ValueError(_CUT_SHORT)
         requests.append(
             Request(
                 identity,
-                Op(op),
+                Op(op & ~_HAS_NAME),
                 connection,
                 bool(read),
                 dialect,
@@ -199,6 +215,7 @@ def _decode_requests(data: bytes) -> list[Request]:
                 timeout_ms,
                 query,
                 parameters,
+                name,
             )
         )
     return requests

@@ -77,6 +77,8 @@ class Executed:
     head: bytes = b""
     body: bytes = b""
     rows: int = 0
+    repeated: bool = False  # a transaction of this name was executed before: this one was not
+    status: Status | None = None  # SETTLE: the answer
 
 
 class QueryService:
@@ -251,6 +253,7 @@ class QueryService:
                 index,
                 now + seconds,
                 now,
+                name=request.name,
             )
             opened.transaction = Transaction(
                 self.engine,
@@ -319,6 +322,10 @@ class QueryService:
         request = item.request
         if executed.error is not None:
             return self.failed(item, executed.error)
+        if executed.status is not None:
+            return Reply(request.id, executed.status, index)
+        if executed.repeated:
+            return self.repeated(item, index)
         if cursor is None:  # COMMIT
             return Reply(request.id, Status.DONE, index)
         cursor.index = index
@@ -333,6 +340,26 @@ class QueryService:
         full = wanted < 0 or rows < wanted
         status = Status.PARTIAL if full else Status.MORE
         return Reply(request.id, status, index, rows, executed.head, executed.body)
+
+    def repeated(self, item: Item, index: int) -> Reply:
+        """The reply to a transaction that was committed before under the same name.
+
+        Its rows are gone, so there are none; the summary says so (``repeated``).
+        """
+        request = item.request
+        if item.prepared is None:  # COMMIT
+            return Reply(request.id, Status.DONE, index)
+        metadata = {"fields": list(item.prepared.fields), "t_first": 0}
+        summary = {
+            "type": "w",
+            "t_last": 0,
+            "db": "neo4j",
+            "bookmark": bookmark_of(index),
+            "repeated": True,
+        }
+        head = empty_success(item.dialect, metadata)
+        tail = empty_success(item.dialect, summary)
+        return Reply(request.id, Status.DONE, index, head=head, tail=tail)
 
     # ----------------------------------------------------------------- helpers
 

@@ -159,6 +159,7 @@ class OpenTransaction:
     deadline: float
     used_at: float
     cancelled: bool = False
+    name: bytes = b""  # what its client calls it
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 

@@ -40,6 +40,7 @@ REQUESTS = st.builds(
     timeout_ms=U32,
     query=st.binary(max_size=20),
     parameters=st.binary(max_size=20),
+    name=st.binary(max_size=20) | st.just(b"x" * 255),
 )
 REPLIES = st.builds(
     Reply,
@@ -64,7 +65,7 @@ def test_replies_there_and_back(replies: list[Reply]) -> None:
 
 
 def test_every_field_has_its_own_place() -> None:
-    request = Request(1, Op.PULL, 2, True, 1, 3, 4, 5, 6, 7, 8, 9, 10, b"11", b"12")
+    request = Request(1, Op.PULL, 2, True, 1, 3, 4, 5, 6, 7, 8, 9, 10, b"11", b"12", b"13")
     assert decode_requests(encode_requests([request])) == [request]
 
 
@@ -118,6 +119,7 @@ def test_numbers_on_the_wire_do_not_change() -> None:
         "RAFT_INFO": 8,
         "STORAGE_INFO": 9,
         "CANCEL": 10,
+        "SETTLE": 11,
     }
     assert [status.name for status in Status] == [
         "DONE",
@@ -128,6 +130,7 @@ def test_numbers_on_the_wire_do_not_change() -> None:
         "OVERLOADED",
         "ABSENT",
         "FORGOTTEN",
+        "UNKNOWN",
     ]
 
 
