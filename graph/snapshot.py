@@ -7,7 +7,7 @@ An image is a header and a sequence of sections::
     frame:   u8 tag, u8 flags, u32 raw length, u32 stored length, u32 CRC-32, stored bytes
 
 The checksum covers the four fields before it and the stored bytes. Stored bytes are compressed
-(zlib, level 1) if that makes them smaller. A frame has at most 8 MiB; all frames of a section
+(Zstandard, level 1) if that makes them smaller. A frame has at most 8 MiB; all frames of a section
 but the last say that it goes on. A section holds at most 16 chunks of one column, so neither
 side ever holds the whole image, and a writer may be paused between any two frames. The root that
 is written must not be changed meanwhile: write a fork.
@@ -16,6 +16,10 @@ Sections come in this order: META (names, schema, next ids), NODES (liveness), L
 NODE_COLUMN per key, RELATIONSHIPS, RELATIONSHIP_COLUMN per key, END (the number of sections). A
 column's strings and objects are written once for each section and referred to by number.
 Adjacency and indexes are rebuilt from the tables: they are larger than what they come from.
+
+Measured on 100,000 nodes with seven properties and 500,000 relationships (33 MB): Zstandard 1 gives
+13.9 MB in 0.15 s and gives it back in 0.08 s, zlib 1 15.6 MB in 0.58 and 0.18 s; higher levels cost
+more than they save. Version 1 had zlib in its place and is still read.
 
 An image is the same graph whatever its bytes: two servers may write different images of equal
 roots. ``digest.py`` compares roots.
@@ -31,6 +35,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import zstandard
 
 from graph.bitmaps import Bitmap
 from graph.chunked import CHUNK_BITS, CHUNK_IDS, Chunked
@@ -47,14 +52,17 @@ from graph.write_set_codec import Reader, write_vector
 
 __all__ = ["VERSION", "read_snapshot", "write_snapshot"]
 
-VERSION = 1
+VERSION = 2
 
+_READABLE = (1, VERSION)
 _MAGIC = b"RAYFTGRF"
 _HEADER = struct.Struct("<8sHH")
 _SECTION = struct.Struct("<BBII")
 _CHECKSUM = struct.Struct("<I")
-_COMPRESSED = 1
+_ZLIB = 1
 _GOES_ON = 2
+_ZSTANDARD = 4
+_LEVEL = 1
 _CHUNKS_PER_SECTION = 16
 _FRAME_BYTES_MAX = 8 * 1024 * 1024
 
@@ -86,10 +94,10 @@ def write_snapshot(root: Root) -> Iterator[bytes]:
 
 
 def _framed(tag: _Tag, raw: bytes, *, goes_on: bool) -> bytes:
-    packed = zlib.compress(raw, 1)
+    packed = zstandard.ZstdCompressor(level=_LEVEL).compress(raw)
     small = len(packed) < len(raw)
     stored = packed if small else raw
-    flags = (_COMPRESSED if small else 0) | (_GOES_ON if goes_on else 0)
+    flags = (_ZSTANDARD if small else 0) | (_GOES_ON if goes_on else 0)
     head = _SECTION.pack(tag, flags, len(raw), len(stored))
     return head + _CHECKSUM.pack(zlib.crc32(stored, zlib.crc32(head))) + stored
 
@@ -192,9 +200,10 @@ def read_snapshot(image: Iterable[bytes]) -> Root:
     magic, version, _ = _HEADER.unpack(source.take(_HEADER.size, "header"))
     if magic != _MAGIC:
         raise CorruptionError("these bytes are not a snapshot image")
-    if version != VERSION:
+    if version not in _READABLE:
         raise CorruptionError(
-            f"snapshot of version {version}, but this server reads version {VERSION}; upgrade it"
+            f"snapshot of version {version}, but this server reads versions up to {VERSION}; "
+            "upgrade it"
         )
     loader = _Loader()
     count = 0
@@ -243,15 +252,24 @@ def _read_frame(source: _Source, number: int) -> tuple[_Tag, bool, bytes]:
         raise CorruptionError(f"snapshot {place} (tag {tag}): its checksum does not fit")
     if tag not in _Tag.__members__.values():
         raise CorruptionError(f"snapshot {place}: unknown tag {tag}; is it of a newer version?")
-    if flags & _COMPRESSED:
-        inflater = zlib.decompressobj()
-        try:
-            stored = inflater.decompress(stored, raw_length + 1)
-        except zlib.error as error:
-            raise CorruptionError(f"snapshot {place}: {error}") from error
+    try:
+        stored = _unpacked(stored, flags, raw_length)
+    except (zlib.error, zstandard.ZstdError) as error:
+        raise CorruptionError(f"snapshot {place}: {error}") from error
     if len(stored) != raw_length:
         raise CorruptionError(f"snapshot {place}: {len(stored)} bytes instead of {raw_length}")
     return _Tag(tag), bool(flags & _GOES_ON), stored
+
+
+def _unpacked(stored: bytes, flags: int, length: int) -> bytes:
+    """The bytes of a frame, never many more than the ``length`` that it declares."""
+    if flags & _ZLIB:
+        return zlib.decompressobj().decompress(stored, length + 1)
+    if flags & _ZSTANDARD:
+        if zstandard.frame_content_size(stored) != length:
+            raise zstandard.ZstdError("the compressed data are of another length than declared")
+        return zstandard.ZstdDecompressor().decompress(stored)
+    return stored
 
 
 class _Source:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import zstandard
 from storage_model import same
 
 from graph import snapshot
@@ -165,12 +166,47 @@ def test_foreign_bytes_and_another_version() -> None:
         read_snapshot([newer])
 
 
+def framed(tag: int, flags: int, raw_length: int, stored: bytes) -> bytes:
+    head = struct.pack("<BBII", tag, flags, raw_length, len(stored))
+    return head + struct.pack("<I", zlib.crc32(stored, zlib.crc32(head))) + stored
+
+
+def test_an_image_of_version_1_is_read() -> None:
+    """It had zlib's compression, under another flag; nothing else was different."""
+    root = sample(900)
+    header, *frames = write_snapshot(root)
+    old = [header[:8] + struct.pack("<HH", 1, 0)]
+    for frame in frames:
+        tag, flags, raw_length, _ = struct.unpack_from("<BBII", frame)
+        raw = zstandard.decompress(frame[14:]) if flags & 4 else frame[14:]
+        packed = zlib.compress(raw, 1)
+        small = len(packed) < raw_length
+        flags = flags & 2 | (1 if small else 0)
+        old.append(framed(tag, flags, raw_length, packed if small else raw))
+    assert digest(read_snapshot(old)) == digest(root)
+
+
+@pytest.mark.parametrize("declared", [0, 99, 101, 2**20])
+def test_a_compressed_frame_has_the_length_that_it_declares(declared: int) -> None:
+    header, *_ = write_snapshot(Root.empty())
+    for flags, packed in ((1, zlib.compress(bytes(100))), (4, zstandard.compress(bytes(100)))):
+        with pytest.raises(CorruptionError, match="section 0"):
+            read_snapshot([header, framed(1, flags, declared, packed)])
+
+
+def test_compressed_bytes_that_are_none() -> None:
+    header, *_ = write_snapshot(Root.empty())
+    for flags in (1, 4):
+        with pytest.raises(CorruptionError, match="section 0"):
+            read_snapshot([header, framed(1, flags, 100, b"x" * 20)])
+
+
 def test_damage_under_a_good_checksum_is_corruption_too() -> None:
     """A writer with a bug, not a disk: what a section says is checked, not only its sum."""
     frames = list(write_snapshot(sample(60)))
     for number, frame in enumerate(frames[1:], 1):
         tag, flags, raw_length, _ = struct.unpack_from("<BBII", frame)
-        raw = zlib.decompress(frame[14:]) if flags & 1 else frame[14:]
+        raw = zstandard.decompress(frame[14:]) if flags & 4 else frame[14:]
         for position in range(0, raw_length, max(1, raw_length // 40)):
             damaged = bytearray(raw)
             damaged[position] ^= 0xFF
