@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from actors.raft import election, follower, leader, transfers
+from actors.raft import changes, election, follower, handover, leader, transfers
 from actors.raft.config import CoreConfig, Randomness
 from actors.raft.log import RaftLog
 from actors.raft.membership import Membership
@@ -51,7 +51,7 @@ from actors.raft.messages import (
     VoteReply,
     VoteRequest,
 )
-from actors.raft.ready import Ready, RefusalReason, Refused, Restored, Role, SnapshotMark, Status
+from actors.raft.ready import Ready, Restored, Role, SnapshotMark, Status
 from actors.raft.state import State
 from actors.raft.validation import is_possible
 
@@ -114,10 +114,15 @@ class RaftCore:
         state = self._state
         if (
             message.receiver != state.id
-            or message.sender not in state.peers
+            or message.sender == state.id
+            or message.sender < 1
             or not is_possible(message)
         ):
             state.drop()
+            return
+        if type(message) in _ANSWERS and not _is_known(state, message.sender):
+            # Of a server that was removed, or not added after all. Requests of strangers are
+            # considered, because they may know a newer membership than this server does.
             return
         if message.term < state.term:
             _answer_old_term(state, message)
@@ -272,9 +277,17 @@ class RaftCore:
             membership=log.membership,
             membership_committed=log.configuration.index <= log.commit_index,
             removed=state.removed,
-            transferring_to=0,
+            transferring_to=(
+                leadership.handover.target if leadership and leadership.handover else 0
+            ),
             progress=tuple(p.status() for p in leadership.progress.values()) if leadership else (),
         )
+
+
+def _is_known(state: State, sender: int) -> bool:
+    if state.leadership is not None:
+        return sender in state.leadership.progress
+    return state.membership.get(sender) is not None
 
 
 def _has_outgoing(state: State) -> bool:
@@ -303,7 +316,10 @@ def _answer_old_term(state: State, message: PeerMessage) -> None:
 
 
 def _enter_term(state: State, message: PeerMessage) -> bool:
-    """A message of a later term (paper, 5.1); False if it is to be ignored."""
+    """A message of a later term (paper, 5.1); False if it is to be ignored.
+
+    A request for votes that the leader itself wanted is not ignored by those who hear a leader.
+    """
     match message:
         case PreVoteRequest():
             # Asks about a term that nobody has entered yet.
@@ -311,10 +327,10 @@ def _enter_term(state: State, message: PeerMessage) -> bool:
         case PreVoteReply(granted=True):
             return True
         case VoteRequest():
-            if election.in_lease(state):
+            if not message.transfer and election.in_lease(state):
                 return False
             state.become_follower(message.term, 0)
-        case Append() | Heartbeat() | SnapshotChunk():
+        case Append() | Heartbeat() | SnapshotChunk() | TimeoutNow():
             state.become_follower(message.term, message.sender)
         case _:
             state.become_follower(message.term, 0)
@@ -339,6 +355,7 @@ def _handle_persisted(state: State, message: Persisted) -> None:
 
 def _handle_applied(state: State, message: Applied) -> None:
     state.log.applied_to(message.index)
+    state.note_removal()
 
 
 def _handle_peer_down(state: State, message: PeerDown) -> None:
@@ -353,11 +370,14 @@ def _handle_unreachable(state: State, message: Unreachable) -> None:
 
 
 def _handle_snapshot_saved(state: State, message: SnapshotSaved) -> None:
-    state.log.snapshot_saved(SnapshotMark(message.index, message.term), message.keep_from)
-
-
-def _handle_later(state: State, message: ChangeMembership | TransferLeadership) -> None:
-    state.refused.append(Refused(message.token, RefusalReason.NOT_READY))
+    log = state.log
+    if log.snapshot.index < message.index <= log.applied_index:
+        configuration = log.configuration_at(message.index)
+        assert configuration.index == 0 or configuration.membership == message.membership, (
+            f"the snapshot at {message.index} was stored with {message.membership}, but the log "
+            f"has {configuration}: without it the membership would be forgotten"
+        )
+    log.snapshot_saved(SnapshotMark(message.index, message.term), message.keep_from)
 
 
 _Handler = Callable[[State, Any], None]
@@ -365,8 +385,8 @@ _Handler = Callable[[State, Any], None]
 _LOCAL_HANDLERS: dict[type, _Handler] = {
     Tick: _handle_tick,
     Propose: leader.handle_propose,
-    ChangeMembership: _handle_later,
-    TransferLeadership: _handle_later,
+    ChangeMembership: changes.handle_change,
+    TransferLeadership: handover.handle_transfer,
     ReadIndex: leader.handle_read_index,
     Persisted: _handle_persisted,
     Applied: _handle_applied,
@@ -390,7 +410,9 @@ _PEER_HANDLERS: dict[type, _Handler] = {
     HeartbeatReply: leader.handle_heartbeat_reply,
     SnapshotChunk: follower.handle_snapshot_chunk,
     SnapshotReply: transfers.handle_snapshot_reply,
-    TimeoutNow: lambda state, message: None,
+    TimeoutNow: election.handle_timeout_now,
 }
 
 assert set(_PEER_HANDLERS) == set(PEER_MESSAGE_TYPES)
+
+_ANSWERS = frozenset((PreVoteReply, VoteReply, AppendReply, HeartbeatReply, SnapshotReply))

@@ -4,12 +4,21 @@ A server that hears no leader first asks whether it could win (pre-vote, which c
 then raises its term and asks for votes. Its requests leave, and its own vote counts, only when
 term and vote are on its disk: otherwise a crash in between would let it campaign twice in one
 term, the second time with a shorter log and the first time's votes.
+
+Who votes is what the newest membership in the own log says. Servers answer requests of anyone: a
+candidate may know a newer membership than they do (dissertation, 4.2.2).
 """
 
 from __future__ import annotations
 
-from actors.raft import leader
-from actors.raft.messages import PreVoteReply, PreVoteRequest, VoteReply, VoteRequest
+from actors.raft import follower, leader
+from actors.raft.messages import (
+    PreVoteReply,
+    PreVoteRequest,
+    TimeoutNow,
+    VoteReply,
+    VoteRequest,
+)
 from actors.raft.quorum import VoteResult, vote_result
 from actors.raft.ready import HardState, Role
 from actors.raft.state import State
@@ -18,6 +27,7 @@ __all__ = [
     "campaign",
     "handle_pre_vote_reply",
     "handle_pre_vote_request",
+    "handle_timeout_now",
     "handle_vote_reply",
     "handle_vote_request",
     "in_lease",
@@ -26,11 +36,29 @@ __all__ = [
 ]
 
 
+def _may_campaign(state: State) -> bool:
+    """Whether this server has a vote, or could still be needed because it had one.
+
+    While its removal is not committed, it may be the only server left with a log that others
+    accept (dissertation, 4.2.2): it asks for votes, but does not count its own.
+    """
+    log = state.log
+    index, membership = log.configuration
+    if state.id in membership.voters:
+        return True
+    return index > log.commit_index and (
+        state.id in log.configuration_at(index - 1).membership.voters
+    )
+
+
 def campaign(state: State) -> None:
     """The election time-out has passed."""
     if state.installing is not None:
         # The log is about to be replaced by a snapshot; nothing to offer until then.
         state.reset_election_deadline()
+        return
+    if not _may_campaign(state):
+        state.become_follower(state.term, 0)
         return
     if not state.config.pre_vote:
         _stand(state)
@@ -42,25 +70,25 @@ def campaign(state: State) -> None:
         _stand(state)
         return
     log = state.log
-    for peer in state.peers:
+    for peer in state.other_voters:
         state.outbox.append(
             PreVoteRequest(state.term + 1, state.id, peer, log.last_index, log.last_term)
         )
 
 
-def _stand(state: State) -> None:
+def _stand(state: State, *, transfer: bool = False) -> None:
     state.become_follower(state.term + 1, 0)
     state.role = Role.CANDIDATE
     state.vote = state.id
     log = state.log
-    for peer in state.peers:
+    for peer in state.other_voters:
         state.after_persist.append(
-            VoteRequest(state.term, state.id, peer, log.last_index, log.last_term)
+            VoteRequest(state.term, state.id, peer, log.last_index, log.last_term, transfer)
         )
 
 
 def _result(state: State) -> VoteResult:
-    return vote_result(state.votes, state.config.voters)
+    return vote_result(state.votes, state.membership.voters)
 
 
 def own_vote_persisted(state: State) -> None:
@@ -111,12 +139,26 @@ def leader_down(state: State, peer: int) -> None:
     if peer != state.leader:
         return
     state.leader = 0
+    if not _may_campaign(state):
+        return
     state.hurried_campaigns = _HURRIED_CAMPAIGNS
     interval_ms = state.config.heartbeat_interval_ms
-    survivors = sorted(voter for voter in state.config.voters if voter != peer)
-    place_ms = survivors.index(state.id) * interval_ms // 2
+    before = [voter for voter in state.membership.voters if voter != peer and voter < state.id]
+    place_ms = len(before) * interval_ms // 2
     soon_ms = state.now_ms + place_ms + state.random.randint(1, max(1, interval_ms // 4))
     state.election_deadline_ms = min(state.election_deadline_ms, soon_ms)
+
+
+def handle_timeout_now(state: State, message: TimeoutNow) -> None:
+    """The leader wants this server to take over: stand at once, without a pre-vote."""
+    if not follower.heard_leader(state, message.sender):
+        return
+    if (
+        state.installing is None
+        and _may_campaign(state)
+        and state.log.last_index == message.last_index
+    ):
+        _stand(state, transfer=True)
 
 
 def handle_pre_vote_request(state: State, message: PreVoteRequest) -> None:

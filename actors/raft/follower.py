@@ -28,6 +28,7 @@ __all__ = [
     "handle_snapshot_chunk",
     "handle_snapshot_refused",
     "handle_snapshot_restored",
+    "heard_leader",
 ]
 
 
@@ -39,7 +40,7 @@ def answer_old_leader(state: State, sender: int) -> None:
     state.after_persist.append(AppendReply(state.term, state.id, sender, False, 0, 0, 0))
 
 
-def _heard_leader(state: State, sender: int) -> bool:
+def heard_leader(state: State, sender: int) -> bool:
     """Note a message of this term's leader; False if there cannot be such a leader."""
     if state.role is Role.LEADER or state.leader not in (0, sender):
         state.drop()
@@ -54,7 +55,7 @@ def _heard_leader(state: State, sender: int) -> bool:
 
 def handle_heartbeat(state: State, message: Heartbeat) -> None:
     """Keep following; learn the commit index."""
-    if not _heard_leader(state, message.sender):
+    if not heard_leader(state, message.sender):
         return
     limit = state.log.last_index
     if state.installing is not None:
@@ -70,7 +71,7 @@ def handle_heartbeat(state: State, message: Heartbeat) -> None:
 
 def handle_append(state: State, message: Append) -> None:
     """Take entries that follow what this log holds; refuse others with a hint."""
-    if not _heard_leader(state, message.sender):
+    if not heard_leader(state, message.sender):
         return
     if state.installing is not None:
         _reply_snapshot(state, state.installing.mark, state.installing.offset)
@@ -165,7 +166,7 @@ def _reply_snapshot(state: State, mark: SnapshotMark, offset: int) -> None:
 
 def handle_snapshot_chunk(state: State, message: SnapshotChunk) -> None:
     """Take the next piece of a snapshot that is ahead of this log; paper, figure 13."""
-    if not _heard_leader(state, message.sender):
+    if not heard_leader(state, message.sender):
         return
     mark = SnapshotMark(message.index, message.snapshot_term)
     installing, log = state.installing, state.log

@@ -6,7 +6,10 @@ proposals become one Append for each follower, and an Append carries the newest 
 
 from __future__ import annotations
 
-from actors.raft import transfers
+from collections.abc import Callable
+from operator import attrgetter
+
+from actors.raft import changes, handover, transfers
 from actors.raft.log import UNKNOWN_TERM
 from actors.raft.messages import (
     Append,
@@ -47,21 +50,31 @@ def become_leader(state: State) -> None:
     state.votes = {}
     state.receiving = None
     log = state.log
-    next_index = log.last_index + 1
-    state.leadership = Leadership(
-        {peer: Progress(peer, next_index, state.now_ms) for peer in state.peers},
-        term_start=next_index,
-        deadline_ms=state.now_ms + state.config.heartbeat_interval_ms,
+    first_index = log.last_index + 1
+    deadline_ms = state.now_ms + state.config.heartbeat_interval_ms
+    state.leadership = Leadership(first_index, deadline_ms)
+    changes.sync_members(state, state.leadership)
+    log.append((Entry(first_index, state.term, EntryKind.NOOP, b""),))
+
+
+_match_index = attrgetter("match_index")
+_heard_ms = attrgetter("heard_ms")
+_context_acked = attrgetter("context_acked")
+
+
+def _reached(state: State, leadership: Leadership, own: int, of: Callable[[Progress], int]) -> int:
+    """What a majority of the voters has reached; ``own`` is this leader's value, which counts only
+    if it votes itself (dissertation, 4.2.2)."""
+    progress, this = leadership.progress, state.id
+    return majority_value(
+        [own if voter == this else of(progress[voter]) for voter in state.membership.voters]
     )
-    log.append((Entry(next_index, state.term, EntryKind.NOOP, b""),))
 
 
 def quorum_contact_ms(state: State) -> int:
     """When a majority, this leader included, had last been heard."""
-    leadership = state.leadership
-    assert leadership is not None
-    heard = [progress.heard_ms for progress in leadership.progress.values()]
-    return majority_value([state.now_ms, *heard])
+    assert state.leadership is not None
+    return _reached(state, state.leadership, state.now_ms, _heard_ms)
 
 
 def tick(state: State, leadership: Leadership) -> None:
@@ -71,13 +84,17 @@ def tick(state: State, leadership: Leadership) -> None:
         now_ms - quorum_contact_ms(state) > config.election_timeout_max_ms
     )
     stalled_ms = now_ms - state.persistence.oldest_ms(now_ms)
-    if cut_off or (state.peers and stalled_ms > config.persist_stall_max_ms):
+    if cut_off or (state.other_voters and stalled_ms > config.persist_stall_max_ms):
         state.become_follower(state.term, 0)
         return
     if 0 < leadership.commit_notice_deadline_ms <= now_ms:
         _spread_commit(state, leadership)
     if now_ms < leadership.heartbeat_deadline_ms:
         return
+    handover.expire(state, leadership)
+    if state.leadership is None:
+        return
+    changes.forget_removed(state, leadership)
     for progress in leadership.progress.values():
         transfers.expire(progress, now_ms)
     # Rounds under way may be lost for good: fresh reads need not wait behind them.
@@ -103,9 +120,15 @@ def _send_heartbeat(state: State, progress: Progress, context: int, *, answer: b
 def handle_propose(state: State, message: Propose) -> None:
     """Append, or say at once why not."""
     assert message.payloads, "Propose without payloads: give at least one entry"
+    assert all(kind is not EntryKind.CONFIG for kind, _ in message.payloads), (
+        "a membership is changed by ChangeMembership"
+    )
     log = state.log
     if state.leadership is None:
         state.refused.append(Refused(message.token, RefusalReason.NOT_LEADER))
+        return
+    if state.leadership.handover is not None:
+        state.refused.append(Refused(message.token, RefusalReason.TRANSFERRING))
         return
     size = sum(len(data) for _, data in message.payloads)
     uncommitted = log.bytes_between(log.commit_index, log.last_index)
@@ -128,8 +151,7 @@ def advance_commit(state: State) -> None:
     leadership = state.leadership
     assert leadership is not None
     log = state.log
-    matches = [progress.match_index for progress in leadership.progress.values()]
-    index = majority_value([log.persisted_index, *matches])
+    index = _reached(state, leadership, log.persisted_index, _match_index)
     if index > log.commit_index and log.term_at(index) == state.term:
         log.commit_to(index)
 
@@ -236,8 +258,7 @@ def _start_reads(state: State, leadership: Leadership, rounds_max: int) -> bool:
 
 
 def _confirm_reads(state: State, leadership: Leadership) -> None:
-    acked = [progress.context_acked for progress in leadership.progress.values()]
-    confirmed = majority_value([leadership.context, *acked])
+    confirmed = _reached(state, leadership, leadership.context, _context_acked)
     state.reads.extend(leadership.reads.confirm(confirmed))
 
 
@@ -248,6 +269,14 @@ def prepare(state: State) -> None:
     """Put what every follower should get now into the outbox, small messages first."""
     leadership = state.leadership
     assert leadership is not None
+    changes.drive(state, leadership)
+    handover.proceed(state, leadership)
+    if state.leadership is None:
+        return
+    if leadership.recount:
+        leadership.recount = False
+        advance_commit(state)
+        _confirm_reads(state, leadership)
     if _start_reads(state, leadership, state.config.read_rounds_max):
         _broadcast_heartbeats(state, leadership)
     slices: dict[int, tuple[Entry, ...]] = {}

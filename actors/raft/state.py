@@ -26,7 +26,20 @@ from actors.raft.ready import (
     SoftState,
 )
 
-__all__ = ["Leadership", "Receiving", "State"]
+__all__ = ["Handover", "Leadership", "Receiving", "State"]
+
+
+class Handover:
+    """Leadership is going to ``target``. ``token`` None: this leader has no vote and leaves."""
+
+    __slots__ = ("deadline_ms", "target", "token", "told")
+
+    def __init__(self, target: int, deadline_ms: int, token: int | None) -> None:
+        self.target = target
+        self.deadline_ms = deadline_ms
+        self.token = token
+        # TimeoutNow has been sent since the last heartbeat.
+        self.told = False
 
 
 class Leadership:
@@ -35,14 +48,27 @@ class Leadership:
     __slots__ = (
         "commit_notice_deadline_ms",
         "context",
+        "errands",
+        "handover",
         "heartbeat_deadline_ms",
         "progress",
         "reads",
+        "recount",
+        "removed",
         "term_start",
     )
 
-    def __init__(self, progress: dict[int, Progress], term_start: int, deadline_ms: int) -> None:
-        self.progress = progress
+    def __init__(self, term_start: int, deadline_ms: int) -> None:
+        # All members but this one, and those in ``removed``; ``changes.sync_members`` sees to it.
+        self.progress: dict[int, Progress] = {}
+        # Servers that are no members any more, and when to stop sending to them; 0: not before
+        # their removal is committed.
+        self.removed: dict[int, int] = {}
+        # The membership asks this leader for something: ``changes.drive``.
+        self.errands = False
+        # The membership is another one: majorities are to be counted anew.
+        self.recount = False
+        self.handover: Handover | None = None
         # Index of this term's NOOP: once it is committed, so is everything before it.
         self.term_start = term_start
         self.heartbeat_deadline_ms = deadline_ms

@@ -6,9 +6,12 @@ counted before any other code sees it, so that the assertions behind it mean a b
 
 from __future__ import annotations
 
+from actors.raft.errors import CodecError
+from actors.raft.membership import Membership
 from actors.raft.messages import (
     Append,
     AppendReply,
+    EntryKind,
     Heartbeat,
     HeartbeatReply,
     PeerMessage,
@@ -32,6 +35,14 @@ def _is_place(index: int, term: int, message_term: int) -> bool:
     return 0 < index < NUMBER_MAX and 1 <= term <= message_term
 
 
+def _is_membership(data: bytes) -> bool:
+    try:
+        Membership.decode(data)
+    except CodecError:
+        return False
+    return True
+
+
 def _is_possible_append(message: Append) -> bool:
     index, term = message.previous_index, message.previous_term
     if not _is_place(index, term, message.term) or not 0 <= message.commit < NUMBER_MAX:
@@ -39,6 +50,8 @@ def _is_possible_append(message: Append) -> bool:
     for entry in message.entries:
         index += 1
         if entry.index != index or not term <= entry.term <= message.term or entry.term < 1:
+            return False
+        if entry.kind is EntryKind.CONFIG and not _is_membership(entry.data):
             return False
         term = entry.term
     return True

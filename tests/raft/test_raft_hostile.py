@@ -50,7 +50,6 @@ E = Entry
 @pytest.mark.parametrize(
     "message",
     [
-        Heartbeat(1, 9, 1, 0, 0, True),
         Heartbeat(1, 1, 1, 0, 0, True),
         Heartbeat(1, 2, 3, 0, 0, True),
         Heartbeat(0, 2, 1, 0, 0, True),
