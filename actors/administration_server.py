@@ -49,6 +49,7 @@ from actors.raft.messages import (
     AddMember,
     ChangeMembership,
     MembershipChange,
+    PeerDown,
     ReadIndex,
     RemoveMember,
     SetAddress,
@@ -59,7 +60,7 @@ from actors.raft.ready import RefusalReason, Role
 from bolt import status as codes
 from bolt.packer import Packer
 
-__all__ = ["FIRST_TOKEN", "AdminRequest", "Administrator", "GatewayMet", "PeerMet"]
+__all__ = ["FIRST_TOKEN", "AdminRequest", "Administrator", "GatewayMet", "PeerMet", "PeerRefused"]
 
 log = structlog.get_logger()
 
@@ -94,6 +95,14 @@ class PeerMet:
     incarnation: int
     place: Place = field(default_factory=Place)
     peers: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRefused:
+    """A server introduced itself and must not take part; ``note`` says why."""
+
+    server_id: int
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,33 +161,30 @@ class Administrator:
 
     # ----------------------------------------------------------------- news
 
-    def peer_met(self, event: PeerMet) -> None:
-        """A server introduced itself."""
-        before = self.met.get(event.server_id, Acquaintance())
-        self.met[event.server_id] = Acquaintance(event.place, True, before.bolt_address)
-        self._note_at = 0.0
-
-    def peer_refused(self, server_id: int, note: str) -> None:
-        """A server introduced itself and must not take part; ``note`` says why, "" that it is over.
-
-        The one that the id belongs to is not touched by that.
-        """
-        known = self.met.setdefault(server_id, Acquaintance())
-        known.note = note
-
-    def peer_gone(self, server_id: int) -> None:
-        """Its process has ended."""
-        if server_id in self.met:
-            self.met[server_id].alive = False
-
-    def gateway_met(self, event: GatewayMet) -> None:
-        self.met.setdefault(event.server_id, Acquaintance()).bolt_address = event.address
+    def take(
+        self, event: AdminRequest | PeerMet | PeerRefused | GatewayMet | PeerDown, now: float
+    ) -> None:
+        """A request or news; ``now`` in seconds of the server's clock."""
+        self._now = now
+        if isinstance(event, AdminRequest):
+            self._ask(event)
+        elif isinstance(event, PeerDown):
+            if event.peer in self.met:
+                self.met[event.peer].alive = False
+        else:
+            known = self.met.setdefault(event.server_id, Acquaintance())
+            if isinstance(event, PeerMet):
+                known.place, known.alive, known.note = event.place, True, ""
+                self._note_at = 0.0
+            elif isinstance(event, GatewayMet):
+                known.bolt_address = event.address
+            else:  # the one that the id belongs to may be there all the same
+                known.note = event.note
 
     # ----------------------------------------------------------------- requests
 
-    def ask(self, event: AdminRequest, now: float) -> None:
+    def _ask(self, event: AdminRequest) -> None:
         """A statement of a client."""
-        self._now = now
         request = event.request
         if self._core.role is not Role.LEADER or request.term != self._core.term:
             self._not_leader(event.gateway, request)
@@ -191,7 +197,7 @@ class Administrator:
         if len(self._pending) >= STATEMENTS_MAX:
             self._reply(event.gateway, Reply(request.id, Status.OVERLOADED))
             return
-        patience = min(event.deadline, now + PATIENCE_SECONDS)
+        patience = min(event.deadline, self._now + PATIENCE_SECONDS)
         pending = _Pending(event.gateway, request, statement, patience, event.deadline)
         self._try(pending)
 

@@ -22,6 +22,8 @@ import structlog
 from neo4j.time import DateTime
 
 from actors import limits
+from actors.addresses import Place
+from actors.administration_server import Administrator
 from actors.disk import Disk
 from actors.dispatch import Dispatcher
 from actors.envelope import Sender
@@ -32,7 +34,7 @@ from actors.protocol import Reply, Request
 from actors.raft.config import CoreConfig, Randomness
 from actors.raft.core import RaftCore
 from actors.raft.messages import Applied
-from actors.raft.ready import Restored, SnapshotMark
+from actors.raft.ready import Restored, Role, SnapshotMark
 from actors.replica import Replica, load_root
 from actors.server import FromPeer, RaftServer
 from actors.service import QueryService
@@ -59,6 +61,7 @@ class ServerSettings:
     heartbeat_interval_ms: int
     replication_timeout_ms: int
     log_size_snapshot_threshold: int  # -1: no compaction
+    address: str = ""  # host:rpc_port, by which others know this server
 
 
 class Directory(Protocol):
@@ -71,6 +74,8 @@ class Directory(Protocol):
     def identity(self) -> Identity: ...
 
     def join(self, cluster_id: str) -> None: ...
+
+    def remember_peer(self, server_id: int, directory: str) -> None: ...
 
 
 class Links(Protocol):
@@ -90,7 +95,9 @@ class Surroundings:
     """What a server takes from the world besides its disk and its links.
 
     ``run_reads`` runs a task in a reader thread; ``fail`` ends the process and does not return
-    where there is a process to end.
+    where there is a process to end. ``tell_readers`` is told in the server loop which members may
+    answer reads on their own, as the leader sees it; ``removed`` that this server has applied its
+    own removal; ``dismiss`` tells another server of its.
     """
 
     run_reads: Callable[[Callable[[], None]], None]
@@ -102,6 +109,9 @@ class Surroundings:
     new_cluster_id: Callable[[], str] = lambda: uuid.uuid4().hex
     new_worker: NewWorker = Worker
     spawn: Callable[[str, Callable[[], None]], None] = start_thread
+    tell_readers: Callable[[int, tuple[int, ...]], None] = lambda term, readers: None
+    removed: Callable[[], None] = lambda: None
+    dismiss: Callable[[int], None] | None = None
     engine: Engine = field(default_factory=Engine)
     core: Mapping[str, Any] = field(default_factory=dict)  # further fields of ``CoreConfig``
 
@@ -166,6 +176,7 @@ class Assembly:
         self.inbox = inbox
         self._around = surroundings
         self._announced: Any = None
+        self._readers_told: Any = None
         self._open()
         self._build(inform)
 
@@ -257,18 +268,42 @@ class Assembly:
             around.fail,
             new_worker=around.new_worker,
         )
-        self.sender = Sender(settings.server_id, identity.incarnation, identity.cluster_id)
-        self.server = RaftServer(
-            self.core, self.log_thread, self.machine_thread, self._links, self.sender
-        )
+        self._build_loop(identity)
         self.dispatcher = Dispatcher(
             self.service,
             self.machine,
             run_machine=self.machine_thread.worker.submit,
             run_reads=around.run_reads,
             inform=inform,
+            administer=inbox.post,
             waiting_writes=self.machine.waiting,
             clock=around.clock,
+        )
+
+    def _build_loop(self, identity: Identity) -> None:
+        settings = self.settings
+        self.sender = Sender(
+            settings.server_id,
+            identity.incarnation,
+            identity.cluster_id,
+            identity.directory,
+            peers=identity.peers,
+            on_met=self.directory.remember_peer,
+        )
+        self.administrator = Administrator(
+            self.core,
+            lambda gateway, reply: self._links.reply(gateway, [reply]),
+            place=Place(settings.address, identity.directory),
+            silent_ms=settings.election_timeout_max_ms,
+        )
+        self.server = RaftServer(
+            self.core,
+            self.log_thread,
+            self.machine_thread,
+            self._links,
+            self.sender,
+            administrator=self.administrator,
+            dismiss=self._around.dismiss,
         )
 
     # ----------------------------------------------------------------- running
@@ -290,7 +325,7 @@ class Assembly:
 
     def announce_again(self) -> None:
         """There is a new gateway: tell who leads after the next event, news or not."""
-        self._announced = None
+        self._announced = self._readers_told = None
 
     def sweep(self) -> None:
         """From time to time: drop what waited too long."""
@@ -302,6 +337,13 @@ class Assembly:
         if news != self._announced:
             self._announced = news
             self._links.announce(self.settings.server_id, self.sender.incarnation, *news)
+        if core.role is Role.LEADER:
+            readers = (core.term, self.administrator.readers)
+            if readers != self._readers_told:
+                self._readers_told = readers
+                self._around.tell_readers(*readers)
+        elif core.removed:
+            self._around.removed()
 
     def _cluster_known(self, cluster_id: str) -> None:
         self.directory.join(cluster_id)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from actors import limits
+from actors.administration_server import AdminRequest
 from actors.machine import StateMachine
 from actors.protocol import Op, Reply, Request, Status
 from actors.service import ACCESS_MODE, Item, QueryService
@@ -33,6 +34,7 @@ class Dispatcher:
         run_machine: runs a function in the state machine's thread, in order.
         run_reads: runs a function in a reader thread.
         inform: answers RAFT_INFO and STORAGE_INFO.
+        administer: puts a statement about the cluster into the server loop's inbox.
         clock: seconds that only grow.
     """
 
@@ -44,6 +46,7 @@ class Dispatcher:
         run_machine: Run,
         run_reads: Run,
         inform: Callable[[Request], Reply],
+        administer: Callable[[AdminRequest], None],
         waiting_writes: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -52,6 +55,7 @@ class Dispatcher:
         self._run_machine = run_machine
         self._run_reads = run_reads
         self._inform = inform
+        self._administer = administer
         self._waiting_writes = waiting_writes
         self._clock = clock
 
@@ -115,6 +119,8 @@ class Dispatcher:
                 self._write(item, writes, replies)
             case Op.CANCEL:
                 self._service.sessions.drop_owner((item.gateway, request.cursor))
+            case Op.ADMINISTER:
+                self._administer(AdminRequest(item.gateway, request, item.deadline))
             case Op.RAFT_INFO | Op.STORAGE_INFO:
                 replies.append((item, self._inform(request)))
 

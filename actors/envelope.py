@@ -1,6 +1,6 @@
 """What stands around the messages between servers: who sends, of which cluster, which life.
 
-    version u8 | sender u16 | incarnation u64 | cluster 16 bytes (zeros: not known yet)
+    version u8 | sender u32 | incarnation u64 | cluster 16 bytes (zeros: not known yet)
     | directory 8 bytes | then messages, each length u32 | bytes
 
 A server takes nothing
@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 __all__ = ["Sender", "lost_directory_text"]
 
 VERSION = 2
-_HEAD = struct.Struct("<BHQ16s8s")
+_HEAD = struct.Struct("<BIQ16s8s")
 _LENGTH = struct.Struct("<I")
 _NO_CLUSTER = bytes(16)
 _NO_DIRECTORY = ""
@@ -154,6 +154,11 @@ class Sender:
             parts.append(_LENGTH.pack(len(message)))
             parts.append(message)
         return b"".join(parts)
+
+    @staticmethod
+    def sender_of(data: bytes) -> int:
+        """Who sent that envelope, by its own words; 0 for none."""
+        return int(_HEAD.unpack_from(data)[1]) if len(data) >= _HEAD.size else 0
 
     def open(self, data: bytes, refusals: dict[int, str]) -> list[bytes]:
         """The messages inside, or none, with the reason in ``refusals``."""

@@ -60,6 +60,9 @@ class Op(IntEnum):
     RAFT_INFO = 8
     STORAGE_INFO = 9
     CANCEL = 10  # drop whatever connection ``cursor`` has: cursors, transactions, running queries
+    # A statement about the cluster (``administration.py``), for the leader; the reply's ``body`` is
+    # a PackStream list of columns and rows. ``cursor`` 1: an earlier leader may have done it.
+    ADMINISTER = 12
     # What became of the transaction that its client calls ``name``? If nothing yet, nothing will.
     # ``cursor``: log index before which it cannot have been sent.
     SETTLE = 11

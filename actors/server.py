@@ -15,11 +15,20 @@ durable.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from actors import envelope
+from actors.addresses import directories_of
+from actors.administration_server import (
+    FIRST_TOKEN,
+    Administrator,
+    AdminRequest,
+    GatewayMet,
+    PeerMet,
+    PeerRefused,
+)
 from actors.raft import codec
 from actors.raft.core import RaftCore
 from actors.raft.messages import (
@@ -51,6 +60,9 @@ from actors.raft.ready import (
 )
 
 __all__ = ["FromPeer", "Log", "Machine", "Network", "Proposal", "RaftServer", "ReadRequest"]
+
+# Between two words to a removed server that goes on sending.
+DISMISSAL_MS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +107,10 @@ Event = (
     | PeerReset
     | PeerDown
     | Unreachable
+    | AdminRequest
+    | PeerMet
+    | PeerRefused
+    | GatewayMet
 )
 
 
@@ -138,10 +154,23 @@ class Network(Protocol):
 
 
 class RaftServer:
-    """See the module. ``advance`` is called by one thread."""
+    """See the module. ``advance`` is called by one thread.
+
+    Args:
+        administrator: executes statements about the cluster; without one there are none.
+        dismiss: tells a server that it is no member any more.
+    """
 
     def __init__(
-        self, core: RaftCore, log: Log, machine: Machine, network: Network, sender: envelope.Sender
+        self,
+        core: RaftCore,
+        log: Log,
+        machine: Machine,
+        network: Network,
+        sender: envelope.Sender,
+        *,
+        administrator: Administrator | None = None,
+        dismiss: Callable[[int], None] | None = None,
     ) -> None:
         self.core = core
         self._log = log
@@ -152,6 +181,11 @@ class RaftServer:
         self._writes_under_way = 0
         self._refused_generation = -1
         self.refused_peers: dict[int, str] = {}  # server id -> why its messages are not taken
+        self._administrator = administrator
+        self._dismiss = dismiss
+        self._dismissed_ms: dict[int, int] = {}
+        self._now_ms = 0
+        sender.set_members(directories_of(core.membership))
 
     @property
     def deadline_ms(self) -> int:
@@ -161,9 +195,18 @@ class RaftServer:
     def advance(self, events: Sequence[Event], now_ms: int) -> None:
         """Take a batch of events; everything that follows from them has been handed out."""
         self.core.advance_clock(now_ms)
+        self._now_ms = now_ms
         for event in events:
             self._take(event)
         self._drain()
+        if self._administrator is not None:
+            self._administrator.turn(now_ms / 1000)
+            self._drain()
+
+    def was_removed(self, server_id: int) -> bool:
+        """Whether that server was a member and is none any more, by an entry that is committed."""
+        membership = self.core.log.configuration_at(self.core.commit_index).membership
+        return server_id <= membership.last_used_id and membership.get(server_id) is None
 
     # ----------------------------------------------------------------- events
 
@@ -171,6 +214,8 @@ class RaftServer:
         if isinstance(event, FromPeer):
             for message in self._sender.open(event.data, self.refused_peers):
                 self._step_peer(message)
+            if self._dismiss is not None:
+                self._look_at_sender(self._dismiss, self._sender.sender_of(event.data))
         elif isinstance(event, Proposal):
             self._propose(event)
         elif isinstance(event, ReadRequest):
@@ -180,8 +225,30 @@ class RaftServer:
         elif isinstance(event, SnapshotSaved):
             self.core.step(event)
             self._log.compact(event.keep_from)
+        elif isinstance(event, PeerMet):
+            self._sender.met(event.server_id, event.incarnation, event.place.directory, event.peers)
+            self.core.step(PeerReset(event.server_id))
+            self._administer(event)
+        elif isinstance(event, AdminRequest | GatewayMet | PeerRefused):
+            self._administer(event)
         else:
             self.core.step(event)
+            if isinstance(event, PeerDown):
+                self._administer(event)
+
+    def _administer(
+        self, event: AdminRequest | PeerMet | PeerRefused | GatewayMet | PeerDown
+    ) -> None:
+        if self._administrator is not None:
+            self._administrator.take(event, self._now_ms / 1000)
+
+    def _look_at_sender(self, dismiss: Callable[[int], None], sender: int) -> None:
+        """A removed server that was away when it was removed does not know it yet."""
+        if self.core.membership.get(sender) is not None or not self.was_removed(sender):
+            return
+        if self._now_ms - self._dismissed_ms.get(sender, -DISMISSAL_MS) >= DISMISSAL_MS:
+            self._dismissed_ms[sender] = self._now_ms
+            dismiss(sender)
 
     def _step_peer(self, data: bytes) -> None:
         try:
@@ -217,18 +284,45 @@ class RaftServer:
     def _carry_out(self, ready: Ready) -> None:
         if ready.soft_state is not None:
             self._machine.role_changed(ready.soft_state)
+        if ready.membership is not None:
+            self._sender.set_members(directories_of(ready.membership))
+            if self._administrator is not None:
+                self._administrator.membership_changed(ready.membership)
         self._persist(ready)
         self._send(ready.messages)
         if ready.committed:
             self._machine.apply(ready.committed)
-        if ready.reads:
-            self._machine.reads_ready(ready.reads)
-        if ready.reads_failed:
-            self._machine.reads_failed(ready.reads_failed)
+        if ready.reads or ready.reads_failed:
+            self._tell_of_reads(ready)
         for refused in ready.refused:
-            self._machine.proposal_refused(refused.token, refused.reason)
+            if refused.token < FIRST_TOKEN:
+                self._machine.proposal_refused(refused.token, refused.reason)
+            elif self._administrator is not None:
+                self._administrator.refused(refused.token, refused.reason)
+        for proposed in ready.proposed:
+            if proposed.token >= FIRST_TOKEN and self._administrator is not None:
+                self._administrator.proposed(proposed.token, proposed.first_index, proposed.term)
         for wanted in ready.snapshot_requests:
             self._log.read_chunk(wanted)
+
+    def _tell_of_reads(self, ready: Ready) -> None:
+        """The administrator's tokens are above the machine's."""
+        reads = [read for read in ready.reads if read.token < FIRST_TOKEN]
+        if reads:
+            self._machine.reads_ready(reads)
+        failed = [token for token in ready.reads_failed if token < FIRST_TOKEN]
+        if failed:
+            self._machine.reads_failed(failed)
+        if self._administrator is None:
+            return
+        if len(reads) < len(ready.reads):
+            self._administrator.reads_ready(
+                [read.token for read in ready.reads if read.token >= FIRST_TOKEN]
+            )
+        if len(failed) < len(ready.reads_failed):
+            self._administrator.reads_failed(
+                [token for token in ready.reads_failed if token >= FIRST_TOKEN]
+            )
 
     def _persist(self, ready: Ready) -> None:
         for chunk in ready.snapshot_chunks:

@@ -64,6 +64,7 @@ def leader(size: int) -> float:
         machine,
         run_machine=lambda task: task(),
         run_reads=lambda task: task(),
+        administer=lambda event: None,
         inform=lambda request: Reply(request.id, Status.DONE),
         waiting_writes=machine.waiting,
     )

@@ -119,6 +119,7 @@ def test_numbers_on_the_wire_do_not_change() -> None:
         "RAFT_INFO": 8,
         "STORAGE_INFO": 9,
         "CANCEL": 10,
+        "ADMINISTER": 12,
         "SETTLE": 11,
     }
     assert [status.name for status in Status] == [
