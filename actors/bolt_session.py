@@ -9,7 +9,6 @@ nowhere. RUN and the PULL behind it travel to the server as one request.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,10 +17,10 @@ import structlog
 
 from actors import limits
 from actors.errors import NotLeader, OutcomeUnknown, Overloaded, RayftError
-from actors.information import gather_raft_info, gather_storage_info
 from actors.protocol import Op, Reply, Request, Status, dialect_number
 from actors.router import NO_LEADER, Router, ServerLost
 from actors.routing import routing_table
+from actors.statements import RequestFailed, answer_statement, bookmark_index, transaction_name
 from bolt import status as codes
 from bolt.connection import ServerConnection
 from bolt.errors import BoltError, RemoteProtocolError
@@ -48,7 +47,6 @@ from bolt.messages import (
     Success,
     Telemetry,
 )
-from bolt.records import encode_message, encode_records
 
 __all__ = ["AGENT", "BoltSession"]
 
@@ -59,17 +57,6 @@ AGENT = "Neo4j/5.26.0 (Rayft)"
 DATABASES = ("neo4j", "memgraph")
 
 _SUCCESSES = (Status.DONE, Status.MORE, Status.PARTIAL)
-_INFORMATION = re.compile(rb"\s*SHOW\s+(RAFT|STORAGE)\s+INFO\s*;?\s*\Z", re.IGNORECASE)
-_BOOKMARK = re.compile(r"rayft:v1:(\d{1,18})\Z")
-
-
-class RequestFailed(Exception):
-    """To be shown to the client as FAILURE."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 class Interrupted(Exception):
@@ -284,9 +271,7 @@ class BoltSession(asyncio.Protocol):
         extra = event.extra
         _check_database(extra)
         query = event.query.encode()
-        information = _INFORMATION.match(query)
-        if information:
-            await self._inform(information.group(1).upper(), qid=-1)
+        if await self._answered(query, event.parameters, qid=-1):
             return
         request = self._request(Op.RUN, extra, query, event.parameters)
         try:
@@ -301,9 +286,7 @@ class BoltSession(asyncio.Protocol):
 
     async def _inside(self, event: Run, tx: _Open) -> None:
         query = event.query.encode()
-        information = _INFORMATION.match(query)
-        if information:
-            await self._inform(information.group(1).upper(), qid=event.qid)
+        if await self._answered(query, event.parameters, qid=event.qid):
             return
         request = self._request(Op.RUN, {}, query, event.parameters, tx=tx.id, qid=event.qid)
         try:
@@ -451,7 +434,7 @@ class BoltSession(asyncio.Protocol):
         tx: int = 0,
         qid: int = -1,
     ) -> Request:
-        bookmark = _bookmark(extra.get("bookmarks"))
+        bookmark, name = _bookmark(extra.get("bookmarks")), transaction_name(extra)
         timeout = extra.get("tx_timeout")
         timeout_ms = timeout if isinstance(timeout, int) and timeout > 0 else 0
         following = self._connection.peek() if op is Op.RUN else None
@@ -470,6 +453,7 @@ class BoltSession(asyncio.Protocol):
             timeout_ms=min(timeout_ms, 2**32 - 1),
             query=query,
             parameters=parameters,
+            name=name,
         )
 
     async def _tell(self, request: Request, server: int) -> Reply:
@@ -490,27 +474,15 @@ class BoltSession(asyncio.Protocol):
         if reply.status not in _SUCCESSES:
             raise NotLeader(NO_LEADER)
 
-    async def _inform(self, what: bytes, qid: int) -> None:
-        """SHOW RAFT INFO and SHOW STORAGE INFO: asked of servers, not of the graph."""
-        gather = gather_raft_info if what == b"RAFT" else gather_storage_info
-        fields, rows = await gather(self._router)
+    async def _answered(self, query: bytes, parameters: bytes, qid: int) -> bool:
+        """Answer a statement that is asked of servers, not of the graph; False if it is none."""
         dialect = self._connection.dialect
-        metadata: dict[str, Any] = {"fields": fields, "t_first": 0}
-        if qid >= 0:
-            metadata["qid"] = qid
-        summary = {"type": "r", "t_last": 0, "db": DATABASES[0]}
-        reply = Reply(
-            0,
-            Status.DONE,
-            rows=len(rows),
-            head=encode_message(Success(metadata), dialect),
-            body=encode_records([list(c) for c in zip(*rows, strict=True)], len(rows), dialect)
-            if rows
-            else b"",
-            tail=encode_message(Success(summary), dialect),
-        )
+        reply = await answer_statement(self._router, query, parameters, dialect, qid)
+        if reply is None:
+            return False
         wanted = -1 if isinstance(self._connection.peek(), Pull) else 0
         await self._give(wanted, reply, _Stream(0, 0), qid)
+        return True
 
 
 def _leader_switched() -> RequestFailed:
@@ -552,15 +524,7 @@ def _check_database(extra: dict[str, Any]) -> None:
 
 def _bookmark(bookmarks: Any) -> int:
     """The newest log index among the bookmarks; 0 for none."""
-    newest = 0
-    for bookmark in bookmarks or ():
-        match = _BOOKMARK.match(bookmark) if isinstance(bookmark, str) else None
-        if match is None:
-            raise RequestFailed(
-                codes.INVALID_BOOKMARK, f"{bookmark!r} is not a bookmark of this database."
-            )
-        newest = max(newest, int(match.group(1)))
-    return newest
+    return max((bookmark_index(bookmark) for bookmark in bookmarks or ()), default=0)
 
 
 _HANDLERS: dict[type, Callable[[BoltSession, Any], Awaitable[None]]] = {

@@ -79,7 +79,6 @@ class Status(IntEnum):
     OVERLOADED = 5  # not done
     ABSENT = 6  # OUTCOME, SETTLE: certainly not committed, in the past and in the future
     FORGOTTEN = 7  # OUTCOME, SETTLE: too long ago to tell
-    UNKNOWN = 8  # not replicated in time: it may be committed yet, or not
 
 
 @dataclass(slots=True)

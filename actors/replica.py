@@ -49,7 +49,6 @@ class Speculation:
     on_commit: Any = None
     proposed_at: float = field(default=0.0)
     names: dict[bytes, bool] = field(default_factory=dict)  # as commands.Named
-    told: bool = False  # those who wait have been told that the outcome is unknown
 
 
 class Replica:

@@ -47,9 +47,13 @@ NO_LEADER = (
     "done; try again."
 )
 OVERLOADED = "The server has too many writes waiting. Nothing was done; try again."
+NOT_ANSWERED = (
+    "The outcome could not be found out in time: no majority of servers answers. Ask again."
+)
 UNKNOWN = (
     "The outcome of this write is unknown: the server it was sent to was lost, and no other one "
-    "could say in time whether it was committed. Look before you run it again."
+    "could say in time whether it was committed. Look before you run it again, or give your "
+    "transactions a rayft.transaction_id and ask SHOW TRANSACTION OUTCOME."
 )
 
 
@@ -257,6 +261,34 @@ class Router:
         if reply.status is Status.OVERLOADED:
             raise Overloaded(OVERLOADED)
         return reply
+
+    async def settle(self, name: bytes, since: int = 0) -> Reply:
+        """What became of the transaction that its client calls ``name``: DONE, ABSENT, FORGOTTEN.
+
+        Asking twice does no harm, so it is asked again until somebody answers. ``since``: a log
+        index before the transaction was sent for the first time.
+
+        Raises ``NotLeader``, ``Overloaded``: not answered.
+        """
+        request = Request(self.new_id(), Op.SETTLE, name=name, cursor=since)
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        try:
+            while True:
+                leader, term = await self._wait_for_leader(deadline)
+                try:
+                    reply = await self._ask(leader, request, deadline, term)
+                except ServerLost:
+                    continue
+                except TimeoutError:
+                    raise NotLeader(NOT_ANSWERED) from None
+                if reply.status is Status.NOT_LEADER:
+                    await self._refused(leader, term, reply)
+                elif reply.status is Status.OVERLOADED:
+                    raise Overloaded(OVERLOADED)
+                else:
+                    return reply
+        finally:
+            self.finish(request.id)
 
     async def begin(self, request: Request) -> tuple[Reply, int, int]:
         """Open a transaction: (reply, server, term). Retried until it is open: nothing is done."""

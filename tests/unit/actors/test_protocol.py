@@ -101,8 +101,8 @@ def test_noise_is_refused_or_is_a_message(data: bytes) -> None:
 
 def test_an_unknown_operation_is_refused() -> None:
     message = bytearray(encode_requests([Request(1, Op.RUN)]))
-    message[8] = 200
-    with pytest.raises(ValueError, match="200"):
+    message[8] = 100
+    with pytest.raises(ValueError, match="100"):
         decode_requests(bytes(message))
 
 
@@ -131,7 +131,6 @@ def test_numbers_on_the_wire_do_not_change() -> None:
         "OVERLOADED",
         "ABSENT",
         "FORGOTTEN",
-        "UNKNOWN",
     ]
 
 
