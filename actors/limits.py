@@ -58,5 +58,7 @@ INBOX_MESSAGES_MAX = 10_000
 # The log in memory and on disk: a snapshot is taken at this size even if there are fewer entries
 # than log_size_snapshot_threshold.
 LOG_BYTES_MAX = 512 * 2**20
+# How long a statement about the cluster (ADD SERVER, ...) may take.
+ADMINISTRATION_SECONDS_MAX = 60.0
 # How long SHOW STORAGE INFO waits for a server (the original's limit).
 STORAGE_INFO_SECONDS_MAX = 1.0

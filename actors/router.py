@@ -57,6 +57,12 @@ UNKNOWN = (
 )
 
 
+UNKNOWN_CHANGE = (
+    "Whether this was done is unknown: no majority of the servers answered in time. SHOW SERVERS "
+    "will tell as soon as one does."
+)
+
+
 class ServerLost(Exception):
     """The server died, or lost the leadership, before it answered."""
 
@@ -94,6 +100,9 @@ class Router:
         self._term_leader = 0  # who was ever heard to lead in ``term``
         self._vacant_term = 0  # the newest whose leader stepped down: nobody leads in it any more
         self.gateways: dict[int, Introduction] = {}  # by server id
+        # Who may answer reads on its own, as the leader of a term said; None: nobody has said.
+        self.readers: frozenset[int] | None = None
+        self._readers_term = 0
         self._send = send
         self._timeout = replication_timeout_s
         self._servers: dict[int, _Server] = {}
@@ -143,6 +152,16 @@ class Router:
             self._set_leader(term, leader)
         elif self._term_leader == server_id:
             self._stepped_down(server_id, term)
+
+    def readers_announced(self, term: int, readers: tuple[int, ...]) -> None:
+        """The leader of ``term`` says which members may answer reads on their own."""
+        if term >= self._readers_term:
+            self._readers_term = term
+            self.readers = frozenset(readers)
+
+    def may_read(self, server_id: int) -> bool:
+        """Whether that server may answer reads on its own, as far as is known."""
+        return self.readers is None or server_id in self.readers
 
     def _set_leader(self, term: int, leader: int) -> None:
         news = (term, leader) != (self.term, self.leader)
@@ -290,6 +309,36 @@ class Router:
         finally:
             self.finish(request.id)
 
+    async def administer(self, request: Request) -> Reply:
+        """A statement about the cluster, done by the leader exactly once or not at all.
+
+        A leader of a later term is told that an earlier one may have done it; it knows.
+
+        Raises ``NotLeader`` (not done), ``Overloaded`` (not done), ``OutcomeUnknown``.
+        """
+        deadline = asyncio.get_running_loop().time() + limits.ADMINISTRATION_SECONDS_MAX
+        asked = 0  # the term of a leader that may have done it
+        while True:
+            try:
+                leader, term = await self._wait_for_leader(deadline, asked)
+            except NotLeader:
+                if asked:
+                    raise OutcomeUnknown(UNKNOWN_CHANGE) from None
+                raise
+            try:
+                reply = await self._ask(leader, request, deadline, term)
+            except ServerLost:
+                asked, request.cursor = term, 1
+                continue
+            except TimeoutError:
+                raise OutcomeUnknown(UNKNOWN_CHANGE) from None
+            if reply.status is Status.NOT_LEADER:
+                await self._refused(leader, term, reply)
+            elif reply.status is Status.OVERLOADED:
+                raise Overloaded(OVERLOADED)
+            else:
+                return reply
+
     async def begin(self, request: Request) -> tuple[Reply, int, int]:
         """Open a transaction: (reply, server, term). Retried until it is open: nothing is done."""
         deadline = self._deadline(request)
@@ -373,10 +422,12 @@ class Router:
         patience = min(deadline, asyncio.get_running_loop().time() + self._timeout)
         while not self._servers:
             await self._pause(patience)
-        if self.alive(self.home):
+        if self.alive(self.home) and self.may_read(self.home):
             return self.home, 0
-        others = self.servers()
-        return others[request.id % len(others)], 0
+        servers = self.servers()
+        # Only if none of those is there is one asked that may be far behind, or no member.
+        readers = [server for server in servers if self.may_read(server)] or servers
+        return readers[request.id % len(readers)], 0
 
     async def _wait_for_leader(self, deadline: float, after: int = 0) -> tuple[int, int]:
         """(server, term) once a living server leads in a term later than ``after``.
