@@ -17,8 +17,9 @@ def routing_table(router: Router, database: str) -> dict[str, Any]:
     """Bolt's ``rt``: a gateway writes if its own server leads; all gateways read and route.
 
     All are those of voters, and of learners that have caught up; before a leader has said which
-    these are, of every server. No writer is advertised while nobody leads. ``database`` is the name the client used: drivers
-    file the table under the name in it and look it up under the one they asked for.
+    these are, of every server. No writer is advertised while nobody leads. ``database`` is the
+    name the client used: drivers file the table under the name in it and look it up under the one
+    they asked for.
     """
     gateways = sorted(router.gateways.items())
     addresses = {server: g.address for server, g in gateways if router.may_read(server)}
