@@ -204,9 +204,12 @@ class Transaction:
     of the leader, raises ``QueryError`` with ``retryable``: run the whole block again.
     """
 
-    def __init__(self, session: _Session, *, read: bool, timeout: float | None) -> None:
+    def __init__(
+        self, session: _Session, *, read: bool, timeout: float | None, transaction_id: str | None
+    ) -> None:
         self._session = session
         self._read = read
+        self._name = transaction_id
         self._timeout_ms = int(timeout * 1000) if timeout else 0
         self._tx: tuple[int, int, int] | None = None
 
@@ -225,8 +228,12 @@ class Transaction:
         return {**_query(text, parameters), "tx": self._tx, "count": FETCH_ROWS}
 
     def _begin(self) -> dict[str, Any]:
-        bookmark = self._session.database.bookmark
-        return {"read": self._read, "bookmark": bookmark, "timeout_ms": self._timeout_ms}
+        return {
+            "read": self._read,
+            "bookmark": self._session.database.bookmark,
+            "timeout_ms": self._timeout_ms,
+            "name": self._name,
+        }
 
     def __enter__(self) -> Transaction:
         self._tx = self._session.call("begin", **self._begin())["tx"]
@@ -256,7 +263,14 @@ class Database:
         self.bookmark = 0
 
     def query(
-        self, text: str, /, *, read: bool = False, timeout: float | None = None, **parameters: Any
+        self,
+        text: str,
+        /,
+        *,
+        read: bool = False,
+        timeout: float | None = None,
+        transaction_id: str | None = None,
+        **parameters: Any,
     ) -> Result:
         """Run a query in a transaction of its own.
 
@@ -265,27 +279,56 @@ class Database:
             read: it only reads, and any server may answer (it shows all that this handle has seen
                 or written); otherwise the leader does.
             timeout: seconds.
+            transaction_id: your own name for this write, 1 to 128 bytes: a second one of the same
+                name is not executed (its rows are not repeated), and ``outcome`` tells what became
+                of it.
             parameters: the query's ``$`` parameters.
 
         Raises:
             QueryError: see its ``retryable`` and ``outcome``.
             RayftError: no gateway can be reached.
         """
-        run = self._run(text, parameters, read, timeout)
+        run = self._run(text, parameters, read, timeout, transaction_id)
         session = self._session()
         return Result(session, session.call("run", **run))
 
     async def aquery(
-        self, text: str, /, *, read: bool = False, timeout: float | None = None, **parameters: Any
+        self,
+        text: str,
+        /,
+        *,
+        read: bool = False,
+        timeout: float | None = None,
+        transaction_id: str | None = None,
+        **parameters: Any,
     ) -> Result:
         """``query`` without blocking the event loop."""
-        run = self._run(text, parameters, read, timeout)
+        run = self._run(text, parameters, read, timeout, transaction_id)
         session = await asyncio.to_thread(self._session)
         return Result(session, await session.acall("run", **run))
 
-    def transaction(self, *, read: bool = False, timeout: float | None = None) -> Transaction:
-        """An explicit transaction, for ``with`` or ``async with``."""
-        return Transaction(self._session(), read=read, timeout=timeout)
+    def transaction(
+        self,
+        *,
+        read: bool = False,
+        timeout: float | None = None,
+        transaction_id: str | None = None,
+    ) -> Transaction:
+        """An explicit transaction, for ``with`` or ``async with``; arguments as for ``query``."""
+        return Transaction(
+            self._session(), read=read, timeout=timeout, transaction_id=transaction_id
+        )
+
+    def outcome(self, transaction_id: str, *, since: int | None = None) -> Record:
+        """What became of the write with that ``transaction_id``: (id, outcome, bookmark).
+
+        ``outcome`` is ``"committed"``; ``"not committed"``, and then it never will be, even if it
+        is still on its way; or ``"unknown"``, if it is too long ago to tell. ``since``: the
+        handle's ``bookmark`` from before the write, with which "unknown" is seldom the answer.
+        Statement over Bolt: SHOW TRANSACTION OUTCOME. Raises ``QueryError`` if nobody answers.
+        """
+        bookmark = None if since is None else f"rayft:v1:{since}"
+        return self._information("outcome", {"name": transaction_id, "since": bookmark})[0]
 
     def storage_info(self) -> list[Record]:
         """SHOW STORAGE INFO: (server id, item, value) of all servers."""
@@ -332,7 +375,12 @@ class Database:
     # ----------------------------------------------------------------- inside
 
     def _run(
-        self, text: str, parameters: dict[str, Any], read: bool, timeout: float | None
+        self,
+        text: str,
+        parameters: dict[str, Any],
+        read: bool,
+        timeout: float | None,
+        transaction_id: str | None,
     ) -> dict[str, Any]:
         return {
             **_query(text, parameters),
@@ -340,13 +388,16 @@ class Database:
             "count": FETCH_ROWS,
             "bookmark": self.bookmark,
             "timeout_ms": int(timeout * 1000) if timeout else 0,
+            "name": transaction_id,
         }
 
-    def _information(self, what: str) -> list[Record]:
+    def _information(self, what: str, arguments: dict[str, Any] | None = None) -> list[Record]:
         import ray
 
         session = self._session()
-        answer = ray.get(session.gateway.ask.remote(what, {}), timeout=5.0)
+        answer = ray.get(session.gateway.ask.remote(what, arguments or {}), timeout=60.0)
+        if "error" in answer:
+            raise QueryError(*answer["error"])
         index = {name: i for i, name in enumerate(answer["fields"])}
         return [Record(index, row) for row in answer["rows"]]
 

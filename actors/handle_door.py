@@ -16,6 +16,7 @@ from actors.errors import NotDone, OutcomeUnknown
 from actors.information import gather_raft_info, gather_storage_info
 from actors.protocol import Op, Reply, Request, Status
 from actors.router import Router, ServerLost
+from actors.statements import RequestFailed, bookmark_index, checked_name, gather_outcome
 from bolt import status as codes
 
 __all__ = ["HandleDoor"]
@@ -59,8 +60,10 @@ class HandleDoor:
         bookmark: int = 0,
         timeout_ms: int = 0,
         tx: tuple[int, int, int] | None = None,
+        name: str | None = None,
     ) -> Answer:
         """``{"head", "body", "tail", "more", "cursor", "index"}``; ``tx`` as from "begin"."""
+        encoded = checked_name(name) if name is not None else b""
         identity = self._router.new_id()
         request = Request(
             identity,
@@ -74,6 +77,7 @@ class HandleDoor:
             timeout_ms=timeout_ms,
             query=query,
             parameters=parameters,
+            name=encoded,
         )
         try:
             if tx:
@@ -96,9 +100,16 @@ class HandleDoor:
         return _result(reply, cursor)
 
     async def _begin(
-        self, session: int, *, read: bool = False, bookmark: int = 0, timeout_ms: int = 0
+        self,
+        session: int,
+        *,
+        read: bool = False,
+        bookmark: int = 0,
+        timeout_ms: int = 0,
+        name: str | None = None,
     ) -> Answer:
         """``{"tx": (id, server, term)}``."""
+        encoded = checked_name(name) if name is not None else b""
         identity = self._router.new_id()
         request = Request(
             identity,
@@ -107,6 +118,7 @@ class HandleDoor:
             read=read,
             bookmark=bookmark,
             timeout_ms=timeout_ms,
+            name=encoded,
         )
         try:
             reply, server, term = await self._router.begin(request)
@@ -143,6 +155,12 @@ class HandleDoor:
             self._router.finish(identity)
         return {}
 
+    async def _outcome(self, name: str, since: str | None = None) -> Answer:
+        """``{"fields", "rows"}``: one row."""
+        index = bookmark_index(since) if since is not None else 0
+        fields, rows = await gather_outcome(self._router, name, index)
+        return {"fields": fields, "rows": rows}
+
     async def _storage_info(self) -> Answer:
         fields, rows = await gather_storage_info(self._router)
         return {"fields": fields, "rows": rows}
@@ -162,12 +180,15 @@ _ACTIONS: dict[str, Callable[..., Awaitable[Answer]]] = {
     "rollback": HandleDoor._rollback,
     "storage_info": HandleDoor._storage_info,
     "raft_info": HandleDoor._raft_info,
+    "outcome": HandleDoor._outcome,
 }
 
 
 async def _answering(work: Callable[[], Awaitable[Answer]]) -> Answer:
     try:
         return await work()
+    except RequestFailed as error:
+        return _error(error.code, error.message)
     except NotDone as error:
         return _error(codes.DATABASE_UNAVAILABLE, str(error))
     except OutcomeUnknown as error:
