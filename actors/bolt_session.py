@@ -271,7 +271,8 @@ class BoltSession(asyncio.Protocol):
         extra = event.extra
         _check_database(extra)
         query = event.query.encode()
-        if await self._answered(query, event.parameters, qid=-1):
+        read = extra.get("mode") == "r"
+        if await self._answered(query, event.parameters, qid=-1, read=read):
             return
         request = self._request(Op.RUN, extra, query, event.parameters)
         try:
@@ -474,10 +475,12 @@ class BoltSession(asyncio.Protocol):
         if reply.status not in _SUCCESSES:
             raise NotLeader(NO_LEADER)
 
-    async def _answered(self, query: bytes, parameters: bytes, qid: int) -> bool:
+    async def _answered(
+        self, query: bytes, parameters: bytes, qid: int, *, read: bool = False
+    ) -> bool:
         """Answer a statement that is asked of servers, not of the graph; False if it is none."""
         dialect = self._connection.dialect
-        reply = await answer_statement(self._router, query, parameters, dialect, qid)
+        reply = await answer_statement(self._router, query, parameters, dialect, qid, read=read)
         if reply is None:
             return False
         wanted = -1 if isinstance(self._connection.peek(), Pull) else 0

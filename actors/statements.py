@@ -3,6 +3,7 @@
     SHOW RAFT INFO                                   this gateway's own server
     SHOW STORAGE INFO                                all servers
     SHOW TRANSACTION OUTCOME 'id' [SINCE 'bookmark'] the leader
+    SHOW SERVERS, ADD SERVER ... and their like      the leader (``administration.py``)
 
 A client names a transaction with the key ``rayft.transaction_id`` of its transaction metadata, and
 may ask at any time, over any connection, what became of it: ``committed`` (with a bookmark), ``not
@@ -16,6 +17,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from actors.administration import is_statement
+from actors.administration_gateway import AdministrationFailed, gather_administration
 from actors.information import Table, gather_raft_info, gather_storage_info
 from actors.outcomes import NAME_BYTES_MAX
 from actors.protocol import Reply, Status
@@ -28,6 +31,7 @@ from bolt.versions import Dialect
 __all__ = [
     "NAME_KEY",
     "RequestFailed",
+    "administer",
     "answer_statement",
     "bookmark_index",
     "checked_name",
@@ -63,9 +67,17 @@ class RequestFailed(Exception):
 
 
 async def answer_statement(
-    router: Router, query: bytes, parameters: bytes, dialect: Dialect, qid: int
+    router: Router,
+    query: bytes,
+    parameters: bytes,
+    dialect: Dialect,
+    qid: int,
+    *,
+    read: bool = False,
 ) -> Reply | None:
     """The whole answer if ``query`` is one of these statements, else None.
+
+    ``qid``: the result's number within an explicit transaction, else -1; ``read``: in read mode.
 
     Raises ``RequestFailed``, and what ``Router`` raises.
     """
@@ -75,7 +87,19 @@ async def answer_statement(
         return _reply(await gather(router), dialect, qid)
     if _OUTCOME_BEGINS.match(query):
         return _reply(await _outcome(router, query, parameters, dialect), dialect, qid)
+    if is_statement(query):
+        return _reply(await administer(router, query, inside=qid >= 0, read=read), dialect, qid)
     return None
+
+
+async def administer(
+    router: Router, query: bytes, *, inside: bool = False, read: bool = False
+) -> Table:
+    """See ``gather_administration``. Raises ``RequestFailed`` where it raises a failure."""
+    try:
+        return await gather_administration(router, query, inside=inside, read=read)
+    except AdministrationFailed as error:
+        raise RequestFailed(error.code, error.message) from None
 
 
 async def gather_outcome(router: Router, name: str, since: int) -> Table:
