@@ -11,6 +11,7 @@ that is no Ray worker: a stale file must not cost somebody else's process its li
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import shutil
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,14 +178,18 @@ def _is_free(port: int) -> bool:
 
 
 class LocalCluster:
-    """Three fresh servers; a context manager. ``keep`` leaves the directory for inspection."""
+    """Three fresh servers; a context manager. ``keep`` leaves the directory for inspection.
 
-    def __init__(self, keep: bool = False) -> None:
+    ``constants`` are put in place of those of ``raft.json``.
+    """
+
+    def __init__(self, keep: bool = False, constants: Mapping[str, int] | None = None) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="rayft-"))
         self.directory = self.root / "data"
         self.log = self.root / "memgraph_ha.log"
         self.addresses = gateways(f"127.0.0.1:{free_ports()}")
         self._keep = keep
+        self._constants = dict(constants or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -196,6 +201,13 @@ class LocalCluster:
             command = [sys.executable, "-c", "from actors.cli import main; main()"]
         port = split_address(self.addresses[0])[1]
         command += [f"--port={port}", f"--durability_directory={self.directory}"]
+        if self._constants:
+            seed = json.loads((Path(__file__).resolve().parent.parent / "raft.json").read_text())
+            raft, members = self.root / "raft.json", self.root / "coordination.json"
+            raft.write_text(json.dumps({**seed, **self._constants}))
+            servers = [[server, "127.0.0.1", 7000 + server] for server in range(1, SERVERS + 1)]
+            members.write_text(json.dumps(servers))
+            command += [f"--raft_config_file={raft}", f"--coordination_config_file={members}"]
         environment = dict(os.environ)
         here = str(Path(__file__).resolve().parent.parent)
         environment["PYTHONPATH"] = os.pathsep.join(
