@@ -8,26 +8,30 @@ snapshots received are installed in steps that a crash can fall between.
 After every event the cluster checks (paper, figure 3): Election Safety, Log Matching, Leader
 Completeness, State Machine Safety; and that nothing was promised before it was durable, that what
 is committed is durable on a majority, that no read is older than what was committed before it was
-asked for, and each core's own invariants.
+asked for, what ``harness_members.py`` says of memberships, and each core's own invariants.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
+from harness_members import SERVERS_MAX, MembershipChecks, draw_request
+from harness_world import Faults, Machine, Server
+
 from actors.raft import codec, invariants
 from actors.raft.config import CoreConfig
 from actors.raft.core import RaftCore
+from actors.raft.membership import MemberRole, Membership
 from actors.raft.messages import (
+    AddMember,
     AppendReply,
     Applied,
+    ChangeMembership,
     Entry,
     EntryKind,
     PeerDown,
@@ -46,138 +50,9 @@ from actors.raft.messages import (
     VoteRequest,
 )
 from actors.raft.quorum import majority
-from actors.raft.ready import HardState, Ready, Restored, Role, SnapshotMark, SnapshotWanted
+from actors.raft.ready import HardState, Ready, Role, SnapshotMark, SnapshotWanted, SoftState
 
-NO_MARK = SnapshotMark(0, 0)
-NO_HARD_STATE = HardState(0, 0)
-
-
-def digest_after(digest: int, entry: Entry) -> int:
-    return zlib.crc32(b"%d:%d:%s" % (entry.index, entry.term, entry.data), digest)
-
-
-@dataclass
-class Disk:
-    """What survives a crash, and the writes that may not."""
-
-    hard_state: HardState = NO_HARD_STATE
-    base: SnapshotMark = NO_MARK
-    entries: list[Entry] = field(default_factory=list)
-    snapshot: SnapshotMark = NO_MARK
-    snapshot_data: bytes = b""
-    pending: deque[Ready] = field(default_factory=deque)
-
-    def complete_one(self) -> Ready:
-        ready = self.pending.popleft()
-        if ready.hard_state is not None:
-            self.hard_state = ready.hard_state
-        if ready.log_reset is not None:
-            self.base, self.entries = ready.log_reset, []
-        if ready.entries:
-            keep = ready.entries[0].index - self.base.index - 1
-            assert 0 <= keep <= len(self.entries), "a write left a gap in the stored log"
-            self.entries[keep:] = ready.entries
-        return ready
-
-    def holds(self, index: int, term: int) -> bool:
-        """Whether the entry is durable, in the log or under the snapshot."""
-        if index <= max(self.snapshot.index, self.base.index):
-            return True
-        position = index - self.base.index - 1
-        return position < len(self.entries) and self.entries[position].term == term
-
-    def compact(self, keep_from: int) -> None:
-        count = keep_from - 1 - self.base.index
-        if 0 < count <= len(self.entries):
-            last = self.entries[count - 1]
-            self.base = SnapshotMark(last.index, last.term)
-            del self.entries[:count]
-
-
-@dataclass
-class Machine:
-    """A state machine: a running checksum over what it applied."""
-
-    index: int = 0
-    term: int = 0
-    digest: int = 0
-    queue: deque[Entry] = field(default_factory=deque)
-
-    def image(self) -> bytes:
-        text = b"%d %d %d" % (self.index, self.term, self.digest)
-        return text.ljust(100, b" ")
-
-    def load(self, image: bytes) -> None:
-        self.index, self.term, self.digest = map(int, image.split())
-        self.queue.clear()
-
-
-@dataclass
-class Faults:
-    """How bad the world is; drawn from the seed, so that runs differ in kind.
-
-    ``loss`` and ``duplication`` are of messages; ``crash``, ``cut``, ``churn`` and ``snapshot`` are
-    chances at each turn of the client; delays are the longest ones, in milliseconds.
-    """
-
-    loss: float = 0.0
-    duplication: float = 0.0
-    crash: float = 0.0
-    cut: float = 0.0
-    churn: float = 0.0
-    snapshot: float = 0.0
-    refusal: float = 0.0
-    network_ms: int = 4
-    disk_ms: int = 2
-
-    @classmethod
-    def draw(cls, random: Random) -> Faults:
-        def sometimes(high: float) -> float:
-            return random.random() * high if random.random() < 0.6 else 0.0
-
-        return cls(
-            loss=sometimes(0.2),
-            duplication=sometimes(0.2),
-            crash=sometimes(0.02),
-            cut=sometimes(0.02),
-            churn=sometimes(0.04),
-            snapshot=sometimes(0.4),
-            refusal=sometimes(0.9),
-            network_ms=random.choice((3, 10, 10, 40)),
-            disk_ms=random.choice((1, 5, 5, 30)),
-        )
-
-
-class Server:
-    """One core and its world; ``core`` is None while it is down."""
-
-    def __init__(self, config: CoreConfig, random: Random) -> None:
-        self.config = config
-        self.random = random
-        self.disk = Disk()
-        self.machine = Machine()
-        self.core: RaftCore | None = None
-        self.held: deque[Ready] = deque()
-        self.incoming = bytearray()
-        self.install: tuple[SnapshotMark, bytes] | None = None
-
-    def start(self, now_ms: int) -> RaftCore:
-        disk = self.disk
-        restored = Restored.from_disk(disk.hard_state, disk.snapshot, disk.entries)
-        # The same rule on the disk.
-        disk.entries, disk.base = list(restored.entries), disk.snapshot
-        self.machine = Machine()
-        if disk.snapshot != NO_MARK:
-            self.machine.load(disk.snapshot_data)
-        self.core = RaftCore(self.config, restored, self.random, now_ms)
-        return self.core
-
-    def crash(self) -> None:
-        self.core = None
-        self.disk.pending.clear()
-        self.held.clear()
-        self.incoming.clear()
-        self.install = None
+__all__ = ["Cluster", "Faults"]
 
 
 class Cluster:
@@ -187,7 +62,6 @@ class Cluster:
         self.random = Random(seed)
         self.faults = faults or Faults.draw(self.random)
         self.now_ms = 1000
-        self.voters = tuple(range(1, n + 1))
         defaults: dict[str, Any] = {
             "election_timeout_min_ms": 100,
             "election_timeout_max_ms": 200,
@@ -201,11 +75,10 @@ class Cluster:
             "unapplied_bytes_max": 1500,
             "snapshot_chunk_bytes": 40,
             "snapshot_retry_ms": 60,
+            "caught_up_entries_max": 4,
         }
-        self.servers = {
-            voter: Server(CoreConfig(voter, self.voters, **{**defaults, **settings}), self.random)
-            for voter in self.voters
-        }
+        self.settings = {**defaults, **settings}
+        self.servers: dict[int, Server] = {}
         # (time, order of making, action): what will happen.
         self.events: list[tuple[int, int, Any]] = []
         self.order = 0
@@ -220,9 +93,20 @@ class Cluster:
         self.applied: dict[int, tuple[int, int]] = {}
         self.read_floor: dict[int, int] = {}
         self.trace: deque[str] = deque(maxlen=60)
-        for server in self.servers.values():
-            server.start(self.now_ms)
+        self.members = MembershipChecks()
+        voters = tuple(range(1, n + 1))
+        # As of committed_index.
+        self.membership = Membership.of_voters(voters)
+        for voter in voters:
+            self.create(voter, voters)
         self.at(1, self.client)
+
+    def create(self, server_id: int, voters: tuple[int, ...] = ()) -> Server:
+        """A new server; without ``voters`` it waits until it is made a member."""
+        config = CoreConfig(server_id, voters, **self.settings)
+        server = self.servers[server_id] = Server(config, self.random)
+        server.start(self.now_ms)
+        return server
 
     # Time
 
@@ -267,15 +151,18 @@ class Cluster:
         invariants.check(core)
         while (ready := core.ready()) is not None:
             self.trace.append(f"{self.now_ms} {core.server_id} {ready}")
+            self._check_core(core)
             self._carry_out(server, core, ready)
             invariants.check(core)
-        self._check_commit(core)
         self.count["dropped"] = max(self.count["dropped"], core.dropped)
 
     def _carry_out(self, server: Server, core: RaftCore, ready: Ready) -> None:
         self._check_entries(core, ready.entries)
-        if ready.soft_state is not None and ready.soft_state.role is Role.LEADER:
-            self._check_new_leader(core, ready.soft_state.term)
+        if ready.soft_state is not None:
+            self._check_role(core, ready.soft_state)
+        if ready.membership is not None:
+            self.count["memberships"] += 1
+            assert ready.membership == core.membership
         random, faults = self.random, self.faults
         if ready.sequence:
             server.held.append(ready)
@@ -300,6 +187,8 @@ class Cluster:
             server.machine.queue.extend(ready.committed)
             self.later(server, random.randint(0, 20), self.apply)
         self.count["refused"] += len(ready.refused)
+        for refused in ready.refused:
+            self.count[refused.reason.name] += 1
         self.count["reads_failed"] += len(ready.reads_failed)
         for token, index in ready.reads:
             self.count["reads"] += 1
@@ -338,6 +227,21 @@ class Cluster:
             found = self.seen.setdefault((entry.index, entry.term), (previous, entry.data))
             assert found == (previous, entry.data), f"two entries {entry.index}/{entry.term}"
 
+    def _check_core(self, core: RaftCore) -> None:
+        """After each step, while the membership that decided is still the one in force."""
+        self._check_commit(core)
+        self.members.check(core)
+
+    def _check_role(self, core: RaftCore, state: SoftState) -> None:
+        if state.role in (Role.PRE_CANDIDATE, Role.CANDIDATE):
+            self.members.check_campaign(core)
+        if state.role is Role.LEADER:
+            self._check_new_leader(core, state.term)
+        if state.removed:
+            self.count["removed"] += 1
+            committed = core.log.configuration_at(core.commit_index).membership
+            assert committed.get(core.server_id) is None, f"{core} says that it was removed"
+
     def _check_new_leader(self, core: RaftCore, term: int) -> None:
         """Election Safety and Leader Completeness."""
         self.count["leaders"] += 1
@@ -351,14 +255,21 @@ class Cluster:
 
     def _check_commit(self, core: RaftCore) -> None:
         log = core.log
+        if log.commit_index > self.committed_index:
+            assert core.role is Role.LEADER, f"{core} knows of a commit that no leader made"
+            self._check_new_commit(core)
+        for index in range(max(log.first_index, log.commit_index - 8), log.commit_index + 1):
+            assert log.term_at(index) == self.committed[index], f"two commits at {index}"
+
+    def _check_new_commit(self, core: RaftCore) -> None:
+        log, voters = core.log, core.membership.voters
         for index in range(max(self.committed_index, log.base_index) + 1, log.commit_index + 1):
             term = log.term_at(index)
             self.committed[index] = term
-            holders = sum(server.disk.holds(index, term) for server in self.servers.values())
-            assert holders >= majority(len(self.servers)), f"{index} committed on {holders}"
-        self.committed_index = max(self.committed_index, log.commit_index)
-        for index in range(max(log.first_index, log.commit_index - 8), log.commit_index + 1):
-            assert log.term_at(index) == self.committed[index], f"two commits at {index}"
+            holders = [voter for voter in voters if self.servers[voter].disk.holds(index, term)]
+            assert len(holders) >= majority(len(voters)), f"{index} committed on {holders}"
+        self.committed_index = log.commit_index
+        self.membership = log.configuration_at(log.commit_index).membership
 
     def _check_applied(self, machine: Machine) -> None:
         """State Machine Safety."""
@@ -371,6 +282,7 @@ class Cluster:
         assert server.core is not None
         server.core.advance_clock(self.now_ms)
         server.core.step(message)
+        self._check_core(server.core)
 
     def deliver(self, sender: int, receiver: int, data: bytes) -> None:
         server = self.servers[receiver]
@@ -407,10 +319,7 @@ class Cluster:
         for _ in range(self.random.choice((1, 5, len(machine.queue)))):
             if not machine.queue or server.install is not None:
                 break
-            entry = machine.queue.popleft()
-            assert entry.index == machine.index + 1, f"{entry.index} after {machine.index}"
-            machine.digest = digest_after(machine.digest, entry)
-            machine.index, machine.term = entry.index, entry.term
+            machine.apply(machine.queue.popleft())
             self._check_applied(machine)
         if machine.queue:
             self.later(server, 5, self.apply)
@@ -424,7 +333,8 @@ class Cluster:
         disk.snapshot = SnapshotMark(machine.index, machine.term)
         disk.snapshot_data = machine.image()
         keep_from = machine.index + 1 - self.random.choice((0, 0, 0, 5))
-        self.step(server, SnapshotSaved(machine.index, machine.term, keep_from))
+        saved = SnapshotSaved(machine.index, machine.term, keep_from, machine.membership)
+        self.step(server, saved)
         disk.compact(min(keep_from, machine.index + 1))
         self.count["snapshots"] += 1
         self.drain(server)
@@ -445,7 +355,7 @@ class Cluster:
                 self.crash(server)
                 return
             self.count["installed"] += 1
-            self.step(server, SnapshotRestored(*mark))
+            self.step(server, SnapshotRestored(*mark, server.machine.membership))
         self.drain(server)
 
     def read_chunk(self, server: Server, wanted: SnapshotWanted) -> None:
@@ -493,10 +403,14 @@ class Cluster:
         """One turn: something is asked of the cluster, or something breaks."""
         random, faults = self.random, self.faults
         self.at(random.randint(2, 16), self.client)
-        server = self.servers[random.choice(self.voters)]
+        server = random.choice(list(self.servers.values()))
         if server.core is None:
-            if random.random() < 0.2:
+            if random.random() < 0.2 and not server.retired:
                 self.restart(server)
+            return
+        if server.core.removed and random.random() < 0.3:
+            server.retired = True
+            server.crash()
             return
         if random.random() < faults.crash:
             self.crash(server)
@@ -506,6 +420,8 @@ class Cluster:
             self._trouble_leader()
         elif random.random() < faults.snapshot:
             self.save_snapshot(server)
+        elif random.random() < faults.members:
+            self.ask(self.change_members)
         elif random.random() < 0.6:
             self.ask(self.propose, random.choice((1, 1, 1, 4)))
         else:
@@ -520,6 +436,38 @@ class Cluster:
         action(server, *arguments)
         self.drain(server)
 
+    def change_members(self, server: Server) -> None:
+        """Ask for a change of membership or of leadership; sometimes of a server that is dead."""
+        core = server.core
+        assert core is not None
+        membership = core.membership
+        if not membership.members:
+            return
+        self.token += 1
+        new_id = next(
+            (n for n, s in self.servers.items() if n > membership.last_used_id and not s.retired),
+            max(self.servers) + 1,
+        )
+        if new_id not in self.servers and len(self.servers) >= SERVERS_MAX:
+            new_id = membership.last_used_id
+        request = draw_request(self.random, self.token, membership, new_id)
+        if isinstance(request, ChangeMembership):
+            change = request.change
+            self.count[type(change).__name__] += 1
+            if isinstance(change, AddMember) and new_id not in self.servers:
+                self.create(new_id)
+            if isinstance(change, AddMember) and change.replaces and self.random.random() < 0.5:
+                self._lose(self.servers[change.replaces])
+        if server.core is not None:
+            self.step(server, request)
+
+    def _lose(self, server: Server) -> None:
+        """Its disk is gone; with ``settle`` it turns up again, if it has not been replaced."""
+        self.count["lost"] += 1
+        server.retired = True
+        if server.core is not None:
+            self.crash(server)
+
     def _trouble_leader(self) -> None:
         """Crash a leader, or leave it alone with one follower: elections then differ in logs."""
         leaders = [s for s in self.servers.values() if s.core and s.core.role is Role.LEADER]
@@ -532,10 +480,10 @@ class Cluster:
             self.crash(server)
             return
         alone = server.config.server_id
-        friend = self.random.choice(self.voters) if dice < 0.8 else alone
+        friend = self.random.choice(list(self.servers)) if dice < 0.8 else alone
         self.blocked = {
             pair
-            for other in self.voters
+            for other in self.servers
             if other not in (alone, friend)
             for pair in ((alone, other), (other, alone))
         }
@@ -545,8 +493,8 @@ class Cluster:
         self.blocked.clear()
         if self.random.random() < 0.5:
             return
-        for a in self.voters:
-            for b in self.voters:
+        for a in self.servers:
+            for b in self.servers:
                 if a != b and self.random.random() < 0.25:
                     self.blocked.add((a, b))
 
@@ -554,21 +502,43 @@ class Cluster:
         """Heal everything; then all must agree within ``limit_ms`` of simulated time."""
         self.faults = Faults()
         self.blocked.clear()
-        for server in self.servers.values():
-            if server.core is None:
-                self.restart(server)
+        self._staff()
         end_ms = self.now_ms + limit_ms
         goal: Entry | None = None
         asked_ms = 0
         while self.now_ms < end_ms:
             self.advance()
             if goal is not None and self.committed.get(goal.index) == goal.term:
-                if all(server.machine.index >= goal.index for server in self.servers.values()):
+                if self._has_settled(goal):
                     return
             elif self.now_ms - asked_ms >= 500:
                 # The first may have gone to a leader that was deposed at once.
                 goal, asked_ms = self._propose_once(), self.now_ms
-        raise AssertionError(f"no progress: {[s.core for s in self.servers.values()]}, {goal}")
+        raise AssertionError(
+            f"no progress: {[s.core for s in self.servers.values()]}, {goal}, {self.membership}"
+        )
+
+    def _staff(self) -> None:
+        """Start all members; end those who are none, if nothing keeps them from disturbing."""
+        used, members = self.membership.last_used_id, self.membership.ids
+        for server_id, server in self.servers.items():
+            if server_id in members or server_id > used:
+                server.retired = False
+                if server.core is None:
+                    self.restart(server)
+            elif not server.config.check_quorum:
+                server.retired = True
+                server.crash()
+
+    def _has_settled(self, goal: Entry) -> bool:
+        """All members have the goal, and the membership asks for nothing more."""
+        members = self.membership.members
+        return all(
+            self.servers[member.server_id].machine.index >= goal.index
+            and member.role is not MemberRole.JOINING
+            and not member.replaces
+            for member in members
+        )
 
     def _propose_once(self) -> Entry | None:
         """Propose to the newest leader; the entry that the whole cluster must reach."""
