@@ -190,6 +190,8 @@ def status_lines(core: RaftCore) -> Sequence[str]:
 def membership_text(core: RaftCore) -> str:
     """The membership that a server goes by."""
     status = core.status()
+    if not status.membership.members:
+        return f"{status.server_id} knows of none"
     certain = "committed" if status.membership_committed else "not known to be committed"
     return f"{status.server_id}: {members_text(status.membership)} ({certain})"
 

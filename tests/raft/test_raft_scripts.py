@@ -37,7 +37,16 @@ def test_a_script_begins_by_saying_what_it_shows(path: Path) -> None:
 
 
 def test_there_is_a_script_for_each_part_of_the_protocol() -> None:
-    assert len(PATHS) >= 40
+    assert len(PATHS) >= 70
+
+
+def test_every_command_is_used_somewhere() -> None:
+    words: set[str] = set()
+    for path in PATHS:
+        for line in path.read_text().splitlines():
+            if line.startswith(">"):
+                words |= set(line.split()[1:3])
+    assert not set(script.COMMANDS) - words
 
 
 # The interpreter itself
