@@ -82,6 +82,7 @@ def check_register(
             # Looking ahead finds out earlier than the shortest prefix that shows it.
             with suppress(_OutOfSteps):
                 finding = _Search(key, operations, initial, steps_max, looks_ahead=False).run()
+            assert finding is not None, "looking ahead may only make the search shorter"
         if finding:
             findings.append(finding)
     return verdict(findings, len(history), undecided)
@@ -389,7 +390,7 @@ class _Search:
         return repr(self.initial)
 
     def _hint(self, step: _Step) -> str:
-        if not step.guarded:
+        if not step.guarded or step.needs == frozen(self.initial):
             return ""
         makers = [
             operation
