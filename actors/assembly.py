@@ -112,6 +112,7 @@ class Surroundings:
     tell_readers: Callable[[int, tuple[int, ...]], None] = lambda term, readers: None
     removed: Callable[[], None] = lambda: None
     dismiss: Callable[[int], None] | None = None
+    pause: Callable[[float], None] = lambda _: None  # of the thread that writes snapshots
     engine: Engine = field(default_factory=Engine)
     core: Mapping[str, Any] = field(default_factory=dict)  # further fields of ``CoreConfig``
 
@@ -190,7 +191,7 @@ class Assembly:
         disk = self.directory.disk
         self.wal = WriteAheadLog(disk)
         recovered = self.wal.open()
-        self.snapshots = SnapshotStore(disk)
+        self.snapshots = SnapshotStore(disk, clock=self._around.clock)
         self.replica = Replica()
         mark, membership = SnapshotMark(0, 0), None
         name = self.snapshots.newest()
@@ -259,6 +260,8 @@ class Assembly:
             new_worker=around.new_worker,
             spawn=around.spawn,
             clock=around.clock,
+            pause=around.pause,
+            server_id=settings.server_id,
         )
         self.log_thread = LogThread(
             self.wal,

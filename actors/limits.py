@@ -58,7 +58,19 @@ INBOX_MESSAGES_MAX = 10_000
 # The log in memory and on disk: a snapshot is taken at this size even if there are fewer entries
 # than log_size_snapshot_threshold.
 LOG_BYTES_MAX = 512 * 2**20
+# Of the log before a snapshot this much stays for followers that are a little behind, besides the
+# bound in entries (a tenth of log_size_snapshot_threshold; etcd keeps 5,000 entries).
+LOG_KEPT_BYTES_MAX = 64 * 2**20
+# A snapshot file that a follower is being sent is not removed before it has not asked for so long.
+SNAPSHOT_LEASE_SECONDS = 60.0
+# Superseded snapshot files kept for such followers: bounds the disk space.
+SNAPSHOT_LEASES_MAX = 2
 # How long a statement about the cluster (ADD SERVER, ...) may take.
 ADMINISTRATION_SECONDS_MAX = 60.0
+# The servers compare their graphs when so many entries and seconds have passed since the last time:
+# 1,000 entries cost some 20 ms of one reader thread (benchmarks/digest.py), which at full load comes
+# every few seconds.
+DIGEST_ENTRIES = 1_000
+DIGEST_SECONDS = 10.0
 # How long SHOW STORAGE INFO waits for a server (the original's limit).
 STORAGE_INFO_SECONDS_MAX = 1.0

@@ -7,25 +7,32 @@ A snapshot file is::
     end:     length 0 u32 | crc32 of the whole stream u32
 
 It is written to a temporary name, synced, renamed, and the directory synced; only then is the log
-cut. The one before it is removed after that. A snapshot that comes from the leader is written to
-``incoming.part`` as its chunks arrive, checked as a whole, and renamed in the same way.
+cut. The one before it is removed after that, unless a follower is being sent it: each chunk that is
+read for a follower renews its *lease* on the file. A snapshot that comes from the leader is written
+to ``incoming.part`` as its chunks arrive, checked as a whole, and renamed in the same way.
+
+Format 1 had no membership in its meta data; it is still read.
 """
 
 from __future__ import annotations
 
 import json
 import struct
+import threading
+import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 
+from actors import limits
 from actors.disk import AppendFile, Disk
 from actors.errors import DAMAGED, DirectoryRefused, DiskFailure
 from actors.raft.membership import Membership
 
-__all__ = ["SnapshotMeta", "SnapshotStore"]
+__all__ = ["SnapshotMeta", "SnapshotStore", "mark_of"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_READABLE = (1, FORMAT_VERSION)
 
 _MAGIC = b"RFTSNAP1"
 _LENGTH = struct.Struct("<I")
@@ -34,7 +41,11 @@ _SECTION = struct.Struct("<II")
 SECTION_BYTES_MAX = 16 * 2**20
 # The head: nearly all of it is the outcome table, 32 digits for each of at most outcomes.IDS_MAX.
 META_BYTES_MAX = 64 * 2**20
+# A file is synced each time that it has grown by this: the log's own syncs, on the same disk, must
+# not wait for the whole of it.
+SYNC_BYTES = 8 * 2**20
 _INCOMING = "incoming.part"
+_LENT_MAX = limits.SNAPSHOT_LEASES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +66,26 @@ class SnapshotMeta:
 
 
 class SnapshotStore:
-    """The snapshots of one server. ``save`` runs in a thread of its own, one at a time.
+    """The snapshots of one server.
+
+    ``save`` runs in a thread of its own, one at a time; ``lend`` and what concerns files from the
+    leader belong to the log's thread, the rest to the machine's.
 
     Raises:
         DirectoryRefused: the newest snapshot is damaged.
         DiskFailure: a write or sync failed; the process must end.
     """
 
-    def __init__(self, disk: Disk, directory: str = "snapshots") -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        directory: str = "snapshots",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._disk = disk
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._leases: dict[int, tuple[str, float]] = {}  # peer: file, until when
         self._directory = directory
         self._incoming: AppendFile | None = None
         disk.make_directory(directory)
@@ -78,13 +100,18 @@ class SnapshotStore:
 
     def save(self, meta: SnapshotMeta, stream: Iterable[bytes]) -> str:
         """Write a snapshot durably and remove the older ones; its name."""
-        name = f"{meta.index:016d}-{meta.term:08d}.snapshot"
+        name = _name(meta.index, meta.term)
         temporary = self._path(name + ".tmp")
         self._disk.remove(temporary)
         file = self._disk.append(temporary)
         try:
+            unsynced = 0
             for piece in _file_pieces(meta, stream):
                 file.write(piece)
+                unsynced += len(piece)
+                if unsynced >= SYNC_BYTES:
+                    file.sync()
+                    unsynced = 0
             file.sync()
         finally:
             file.close()
@@ -102,6 +129,33 @@ class SnapshotStore:
 
     def size(self, name: str) -> int:
         return self._disk.size(self._path(name))
+
+    # ----------------------------------------------------------------- to followers
+
+    def lend(self, peer: int, index: int, term: int) -> str | None:
+        """The file to send to ``peer``: the one asked for if it is there, or else the newest.
+
+        It is not removed before the peer has not asked for ``limits.SNAPSHOT_LEASE_SECONDS``.
+        """
+        with self._lock:
+            names = [n for n in self._disk.names(self._directory) if n.endswith(".snapshot")]
+            wanted = _name(index, term)
+            name = wanted if wanted in names else names[-1] if names else None
+            self._leases.pop(peer, None)
+            if name is not None:
+                self._leases[peer] = (name, self._clock() + limits.SNAPSHOT_LEASE_SECONDS)
+            return name
+
+    def lent(self) -> int | None:
+        """Index of the oldest snapshot that is being sent, if any."""
+        with self._lock:
+            return min((mark_of(name)[0] for name in self._lent()), default=None)
+
+    def _lent(self) -> set[str]:
+        """Files with a lease; of too many the oldest lose it."""
+        now = self._clock()
+        self._leases = {p: lease for p, lease in self._leases.items() if lease[1] >= now}
+        return set(sorted({name for name, _ in self._leases.values()})[-_LENT_MAX:])
 
     def chunk(self, name: str, offset: int, size: int) -> bytes:
         """Raw bytes of the file, to be sent to a follower."""
@@ -128,7 +182,7 @@ class SnapshotStore:
         meta, offset = self._read_meta(_INCOMING)
         for _ in self._sections(_INCOMING, offset):
             pass
-        name = f"{meta.index:016d}-{meta.term:08d}.snapshot"
+        name = _name(meta.index, meta.term)
         self._disk.rename(self._path(_INCOMING), self._path(name))
         return name
 
@@ -152,9 +206,11 @@ class SnapshotStore:
         return f"{self._directory}/{name}"
 
     def _remove_older(self, name: str) -> None:
-        for other in self._disk.names(self._directory):
-            if other.endswith(".snapshot") and other < name:
-                self._disk.remove(self._path(other))
+        with self._lock:
+            kept = self._lent()
+            for other in self._disk.names(self._directory):
+                if other.endswith(".snapshot") and other < name and other not in kept:
+                    self._disk.remove(self._path(other))
 
     def _read_meta(self, name: str) -> tuple[SnapshotMeta, int]:
         path = self._path(name)
@@ -166,9 +222,9 @@ class SnapshotStore:
         if len(text) < length or zlib.crc32(text) != crc:
             raise _damaged(path, "its head does not check")
         fields = json.loads(text)
-        if fields["format"] != FORMAT_VERSION:
+        if fields["format"] not in _READABLE:
             raise DirectoryRefused(
-                f"{path} has format {fields['format']}, this version reads format "
+                f"{path} has format {fields['format']}, this version reads formats up to "
                 f"{FORMAT_VERSION}. Start the version that wrote it."
             )
         return SnapshotMeta(**fields), len(head) + length
@@ -194,6 +250,16 @@ class SnapshotStore:
                 raise _damaged(path, f"the section before byte {offset} does not check")
             total = zlib.crc32(data, total)
             yield data
+
+
+def _name(index: int, term: int) -> str:
+    return f"{index:016d}-{term:08d}.snapshot"
+
+
+def mark_of(name: str) -> tuple[int, int]:
+    """Index and term of the snapshot in a file of that name."""
+    index, _, term = name.removesuffix(".snapshot").partition("-")
+    return int(index), int(term)
 
 
 def _file_pieces(meta: SnapshotMeta, stream: Iterable[bytes]) -> Iterator[bytes]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import structlog
 
-from actors import limits
+from actors.compaction import Compaction
 from actors.errors import DirectoryRefused
 from actors.machine import StateMachine
+from actors.notes import Note
 from actors.raft.errors import CodecError
 from actors.raft.messages import (
     Entry,
@@ -29,9 +30,11 @@ from actors.raft.messages import (
 )
 from actors.raft.ready import HardState, RefusalReason, SnapshotMark, SnapshotWanted, SoftState
 from actors.replica import load_root
-from actors.snapshots import SnapshotMeta, SnapshotStore
+from actors.snapshots import SnapshotMeta, SnapshotStore, mark_of
 from actors.wal import WriteAheadLog
 from graph.errors import CorruptionError
+from graph.snapshot import write_snapshot
+from graph.store import Root
 
 __all__ = ["LogThread", "MachineThread", "NewWorker", "Tasks", "Worker", "start_thread"]
 
@@ -41,6 +44,10 @@ Task = Callable[[], None]
 
 # Whatever comes in meanwhile, what is to be done after a batch is not put off for longer.
 BATCH_TASKS_MAX = 256
+# After each piece of a snapshot its thread rests for so many times as long as the piece took, but
+# no longer than this: a snapshot takes four times as long, and writes beside it hardly longer.
+PAUSE = 3.0
+PAUSE_SECONDS_MAX = 0.5
 
 
 class Tasks(Protocol):
@@ -192,21 +199,18 @@ class LogThread:
 
     def read_chunk(self, wanted: SnapshotWanted) -> None:
         def task() -> None:
-            name = self._snapshots.newest()
+            name = self._snapshots.lend(wanted.peer, wanted.index, wanted.term)
             if name is None:
                 return
+            index, term = mark_of(name)
+            offset = wanted.offset if (index, term) == (wanted.index, wanted.term) else 0
             try:
-                meta = self._snapshots.meta(name)
-                same = (meta.index, meta.term) == (wanted.index, wanted.term)
-                offset = wanted.offset if same else 0
                 data = self._snapshots.chunk(name, offset, wanted.max_bytes)
                 total = self._snapshots.size(name)
             except FileNotFoundError:
-                return  # a newer one has just taken its place; the peer asks again
+                return  # it was found to be of no use; the peer asks again
             last = offset + len(data) == total
-            self._post(
-                SnapshotChunkRead(wanted.peer, meta.index, meta.term, offset, data, last, total)
-            )
+            self._post(SnapshotChunkRead(wanted.peer, index, term, offset, data, last, total))
 
         self._worker.submit(task)
 
@@ -217,8 +221,9 @@ class LogThread:
 class MachineThread:
     """``server.Machine`` in a thread, with the snapshots that it takes and installs.
 
-    A snapshot is written by a thread of its own from a root, which costs nothing to take and is in
-    nobody's way.
+    A snapshot is written by a thread of its own from a root, which costs nothing to take. What is
+    computed for it takes turns with everything else in the interpreter, so that thread pauses after
+    each piece for ``PAUSE`` times as long as the piece took (``pause`` does nothing by default).
     """
 
     def __init__(
@@ -233,17 +238,18 @@ class MachineThread:
         new_worker: NewWorker = Worker,
         spawn: Callable[[str, Task], None] = start_thread,
         clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = lambda _: None,
+        server_id: int = 0,
     ) -> None:
         self.machine = machine
         self._snapshots = snapshots
         self._post = post
         self._on_failure = on_failure
-        self._threshold = threshold
-        self._snapshot_index = snapshot_index
-        self._log_bytes = 0
+        self._compaction = Compaction(threshold, snapshot_index, server_id)
         self._saving = False
         self._spawn = spawn
         self._clock = clock
+        self._pause = pause
         self.worker = new_worker("machine", on_failure, self._after_batch)
 
     def start(self) -> None:
@@ -257,7 +263,7 @@ class MachineThread:
     def apply(self, entries: Sequence[Entry]) -> None:
         def task() -> None:
             self.machine.apply(entries)
-            self._log_bytes += sum(len(entry.data) for entry in entries)
+            self._compaction.applied(entries)
             self._maybe_save()
 
         self.worker.submit(task)
@@ -274,29 +280,28 @@ class MachineThread:
     def reads_failed(self, tokens: Sequence[int]) -> None:
         self.worker.submit(lambda: self.machine.reads_failed(tokens))
 
+    def noted(self, peer: int, note: Note) -> None:
+        self.worker.submit(lambda: self.machine.noted(peer, note))
+
     # ----------------------------------------------------------------- snapshots
 
     def _after_batch(self) -> float:
         return self.machine.turn()
 
     def _maybe_save(self) -> None:
-        if self._threshold < 0 or self._saving:
+        if self._saving or not self._compaction.due:
             return
-        replica = self.machine.replica
-        entries = replica.applied_index - self._snapshot_index
-        if entries < self._threshold and self._log_bytes < limits.LOG_BYTES_MAX:
-            return
-        captured = replica.capture()
+        captured = self.machine.replica.capture()
         if captured is None:
             return
         self._saving = True
-        self._log_bytes = 0
+        self._compaction.begin()
         meta, root = captured
 
         def save() -> None:
             try:
                 started = self._clock()
-                name = self._snapshots.save(meta, root_stream(root))
+                name = self._snapshots.save(meta, self._paced(root_stream(root)))
                 seconds = round(self._clock() - started, 3)
                 log.info("snapshot saved", index=meta.index, name=name, seconds=seconds)
                 self.worker.submit(lambda: self._saved(meta))
@@ -305,15 +310,21 @@ class MachineThread:
 
         self._spawn("snapshot", save)
 
+    def _paced(self, stream: Iterable[bytes]) -> Iterator[bytes]:
+        """The pieces, with time for others between them."""
+        begun = self._clock()
+        for piece in stream:
+            yield piece
+            now = self._clock()
+            self._pause(min(PAUSE * (now - begun), PAUSE_SECONDS_MAX))
+            begun = self._clock()
+
     def _saved(self, meta: SnapshotMeta) -> None:
-        index = meta.index
         self._saving = False
-        self._snapshot_index = max(self._snapshot_index, index)
-        # A part of what was compacted is kept, so that a follower that is a little behind does
-        # not need the whole snapshot.
-        kept = max(self._threshold // 10, 1) if self._threshold > 0 else 1
+        self._compaction.at(meta.index)
+        keep_from = self._compaction.keep_from(meta.index, self._snapshots.lent())
         membership = meta.decoded_membership()
-        self._post(SnapshotSaved(index, meta.term, max(1, index + 1 - kept), membership))
+        self._post(SnapshotSaved(meta.index, meta.term, keep_from, membership))
 
     def install(self, name: str, mark: SnapshotMark) -> None:
         """A snapshot from the leader is on the disk: load it, and take its state."""
@@ -330,7 +341,7 @@ class MachineThread:
                 return
             self.machine.replica.restore(meta, root)
             self.machine.restored()
-            self._snapshot_index = meta.index
+            self._compaction.at(meta.index)
             self._snapshots.remove_older(name)
             log.info("snapshot installed", index=meta.index)
             self._post(SnapshotRestored(meta.index, meta.term, membership))
@@ -338,8 +349,6 @@ class MachineThread:
         self.worker.submit(task)
 
 
-def root_stream(root: Any) -> Any:
+def root_stream(root: Root) -> Iterator[bytes]:
     """The graph as a stream of bytes."""
-    from graph.snapshot import write_snapshot
-
     return write_snapshot(root)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from actor_fakes import MemoryDisk
 
-from actors import snapshots
+from actors import limits, snapshots
 from actors.errors import DirectoryRefused, DiskFailure
 from actors.snapshots import SnapshotMeta, SnapshotStore
 
@@ -177,12 +177,86 @@ def test_sections_in_another_order_are_noticed(monkeypatch: pytest.MonkeyPatch) 
 def test_a_newer_format_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     disk, store, _ = saved()
     monkeypatch.setattr(
-        snapshots, "asdict", lambda m: {**json.loads('{"format": 2, "more": 1}'), "index": m.index}
+        snapshots, "asdict", lambda m: {**json.loads('{"format": 99, "more": 1}'), "index": m.index}
     )
     name = store.save(meta(9), STREAM)
     monkeypatch.undo()
-    with pytest.raises(DirectoryRefused, match="format 2"):
+    with pytest.raises(DirectoryRefused, match="format 99"):
         SnapshotStore(disk).load(name)
+
+
+def test_a_file_of_format_1_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It knew nothing of members."""
+    disk = MemoryDisk()
+    fields = {"index": 9, "term": 2, "cluster_id": "ab" * 16, "outcomes": "00ff", "format": 1}
+    monkeypatch.setattr(snapshots, "asdict", lambda _: fields)
+    name = SnapshotStore(disk).save(meta(9), STREAM)
+    monkeypatch.undo()
+    found, data = contents(SnapshotStore(disk), name)
+    assert (found.index, found.term, found.cluster_id, found.outcomes) == (9, 2, "ab" * 16, "00ff")
+    assert found.decoded_membership() is None
+    assert data == b"".join(STREAM)
+
+
+# --- To followers ---------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_being_sent_is_not_removed() -> None:
+    now = [0.0]
+    disk = MemoryDisk()
+    store = SnapshotStore(disk, clock=lambda: now[0])
+    old = store.save(meta(7), STREAM)
+    assert store.lent() is None
+    assert store.lend(3, 7, 2) == old
+    new = store.save(meta(9), STREAM)
+    assert files(disk) == [old, new]
+    assert store.lent() == 7
+    now[0] += limits.SNAPSHOT_LEASE_SECONDS - 1
+    assert store.lend(3, 7, 2) == old, "the transfer was begun anew"
+    now[0] += limits.SNAPSHOT_LEASE_SECONDS - 1
+    newer = store.save(meta(11), STREAM)
+    assert files(disk) == [old, newer]
+    now[0] += 2
+    assert store.lent() is None
+    newest = store.save(meta(13), STREAM)
+    assert files(disk) == [newest]
+
+
+def test_what_is_gone_is_replaced_by_the_newest() -> None:
+    _, store, name = saved(7)
+    assert store.lend(3, 5, 1) == name
+    assert SnapshotStore(MemoryDisk()).lend(3, 5, 1) is None
+
+
+def test_a_peer_that_goes_on_to_another_file_gives_up_the_first() -> None:
+    disk = MemoryDisk()
+    store = SnapshotStore(disk, clock=lambda: 0.0)
+    old = store.save(meta(7), STREAM)
+    store.lend(3, 7, 2)
+    new = store.save(meta(9), STREAM)
+    assert files(disk) == [old, new]
+    assert store.lend(3, 9, 2) == new
+    assert store.lent() == 9
+    last = store.save(meta(11), STREAM)
+    assert files(disk) == [new, last]
+
+
+def test_no_more_files_than_a_few_are_kept_for_followers() -> None:
+    disk = MemoryDisk()
+    store = SnapshotStore(disk, clock=lambda: 0.0)
+    names = []
+    for index in range(1, 8):
+        names.append(store.save(meta(index), STREAM))
+        store.lend(index, index, 2)
+    assert files(disk) == names[-1 - limits.SNAPSHOT_LEASES_MAX :]
+    assert store.lent() == 8 - limits.SNAPSHOT_LEASES_MAX
+
+
+def test_a_large_file_is_synced_as_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "SYNC_BYTES", 20)
+    disk, _, _ = saved()
+    syncs = [entry for entry in disk.log if "sync" in str(entry)]
+    assert len(syncs) > 3
 
 
 # --- From the leader ------------------------------------------------------------------------------

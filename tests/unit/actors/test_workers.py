@@ -169,7 +169,7 @@ def test_a_snapshot_is_read_in_pieces() -> None:
 
 def test_a_snapshot_that_is_replaced_while_it_is_read_ends_nothing() -> None:
     """A snapshot thread removes the older one at any moment."""
-    for read in ("meta", "chunk", "size"):
+    for read in ("lend", "chunk", "size"):
         bench = Bench()
         bench.snapshots.save(META, [])
         normal = getattr(bench.snapshots, read)
@@ -240,6 +240,50 @@ def test_a_snapshot_is_taken_at_the_threshold_and_is_whole_when_it_is_reported()
     meta, stream = bench.snapshots.load(name)
     assert (meta.index, meta.term) == (20, 1)
     assert b"".join(stream)
+
+
+def test_the_thread_of_a_snapshot_rests_after_each_piece() -> None:
+    bench = Bench(threshold=1)
+    rests: list[float] = []
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 0.001
+        return now[0]
+
+    bench.machines = MachineThread(
+        bench.machine,  # type: ignore[arg-type]
+        bench.snapshots,
+        bench.post,
+        bench.post,
+        threshold=1,
+        snapshot_index=0,
+        clock=clock,
+        pause=rests.append,
+    )
+    with bench:
+        bench.machines.apply([Entry(1, 1, NOOP, b"")])
+        assert bench.next() == SnapshotSaved(1, 1, 1)
+    assert len(rests) >= 2
+    assert all(0 < seconds <= workers.PAUSE_SECONDS_MAX for seconds in rests)
+
+
+def test_what_a_follower_needs_after_the_snapshot_it_is_sent_is_kept() -> None:
+    bench = Bench(threshold=20)
+    entries = [Entry(index, 1, NOOP, b"") for index in range(1, 61)]
+    with bench:
+        bench.machines.apply(entries[:20])
+        assert bench.next() == SnapshotSaved(20, 1, 19)
+        bench.logs.read_chunk(SnapshotWanted(3, 20, 1, 0, 5))
+        assert bench.next().index == 20
+        bench.machines.apply(entries[20:40])
+        assert bench.next() == SnapshotSaved(40, 1, 21)
+        bench.logs.read_chunk(SnapshotWanted(3, 20, 1, 5, 5))
+        assert (bench.next().index, len(bench.snapshots._disk.names("snapshots"))) == (20, 2)
+        bench.logs.read_chunk(SnapshotWanted(3, 40, 1, 0, 5))
+        assert bench.next().index == 40
+        bench.machines.apply(entries[40:])
+        assert bench.next() == SnapshotSaved(60, 1, 41)
 
 
 def test_a_snapshot_that_cannot_be_written_ends_the_process() -> None:
