@@ -137,7 +137,9 @@ class ServerActor:
             on_unreachable=lambda peer: self._inbox.post(Unreachable(peer)),
             on_gateway_down=self._gateway_down,
         )
-        surroundings = Surroundings(run_reads=self._run_reads, fail=self._fail)
+        surroundings = Surroundings(
+            run_reads=self._run_reads, fail=self._fail, pause=time.sleep
+        )
         self._assembly = Assembly(
             settings, self._directory, self._transport, self._inbox, surroundings, self._inform
         )
