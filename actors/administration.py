@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
 
 from actors.addresses import join_host_port, parse_address
+from actors.config import SERVER_ID_MAX
 
 __all__ = [
     "SERVER_COLUMNS",
@@ -46,9 +47,6 @@ __all__ = [
     "parse_statement",
 ]
 
-# Each id is used once: enough for a server replaced every day for 27 years. Larger ones are ports
-# or years typed in the wrong place, and would use up all ids below them.
-SERVER_ID_MAX = 9_999
 STATEMENT_BYTES_MAX = 4_096
 
 # What SHOW SERVERS shows of each server; README.md explains them.

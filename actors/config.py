@@ -32,6 +32,7 @@ __all__ = [
     "PORT_MAX",
     "SEED_RAFT",
     "SERVERS_MAX",
+    "SERVER_ID_MAX",
     "ConfigurationError",
     "Coordination",
     "Member",
@@ -55,6 +56,10 @@ FILE_BYTES_MAX = 1 << 20
 # Nine servers survive four failures. Each further one makes the leader send every entry once more
 # and wait for a larger majority, and buys no availability that anybody has asked for.
 SERVERS_MAX = 9
+
+# Each id is used once: enough for a server replaced every day for 27 years. Larger ones are ports
+# or years typed in the wrong place, and would use up all ids below them.
+SERVER_ID_MAX = 9_999
 
 # Raft section 5.6 asks for broadcast time << election timeout: with fewer than three heartbeats in
 # one timeout, a single one that is late would depose a healthy leader.
@@ -181,7 +186,7 @@ def is_loopback(host: str) -> bool:
 class Member:
     """One server of the cluster: one entry of the coordination file."""
 
-    server_id: int  # 1 to the number of servers
+    server_id: int  # from 1 on
     host: str  # IPv4 or IPv6 address, or a host name, by which its peers reach it
     rpc_port: int  # what peers connect to; never Bolt's port
 
@@ -208,6 +213,9 @@ class Coordination:
     """Who belongs to the cluster: the contents of the coordination file."""
 
     members: tuple[Member, ...]  # in the order of the file; by id once loaded
+    # Whether ids may be missing, as they are once servers have been added to and removed from a
+    # running cluster. Without, they are 1 to the number of servers.
+    gaps: bool = False
 
     def validate(self, file: str = "coordination") -> None:
         """Check every entry, then all of them together. Raises :class:`ConfigurationError`."""
@@ -219,7 +227,10 @@ class Coordination:
 
     def _check_ids(self, file: str) -> None:
         size = len(self.members)
+        highest = SERVER_ID_MAX if self.gaps else size
         remedy = f"number the {size} servers 1 to {size}, each number once"
+        if self.gaps:
+            remedy = f"give each server a number of its own, from 1 to {SERVER_ID_MAX}"
         first_use: dict[int, int] = {}
         for position, member in enumerate(self.members, 1):
             earlier = first_use.setdefault(member.server_id, position)
@@ -228,11 +239,11 @@ class Coordination:
                 raise ConfigurationError(file, _member_entry(position, member), message, remedy)
         missing = ", ".join(str(i) for i in range(1, size + 1) if i not in first_use)
         for position, member in enumerate(self.members, 1):
-            if not 1 <= member.server_id <= size:
-                message = (
-                    f"the server id {shown(member.server_id)} is not from 1 to {size}, the number "
-                    f"of servers, and nobody has id {missing}"
-                )
+            if not 1 <= member.server_id <= highest:
+                message = f"the server id {shown(member.server_id)} is not from 1 to {highest}"
+                if not self.gaps:
+                    message += f", the number of servers, and nobody has id {missing}"
+                    remedy += "; or, to start a server that was added to a running cluster, --join"
                 raise ConfigurationError(file, _member_entry(position, member), message, remedy)
 
     def _check_places(self, file: str) -> None:
@@ -262,7 +273,9 @@ class Coordination:
         """What is allowed but probably not what was meant, one sentence or two each."""
         found = []
         size = len(self.members)
-        if size == 1:
+        if self.gaps:
+            pass  # who belongs to the cluster is in its log
+        elif size == 1:
             found.append("a cluster of one server has no spare: it stops whenever that one stops")
         elif size % 2 == 0:
             found.append(
@@ -305,8 +318,10 @@ def local_coordination(n: int = 3, host: str = "127.0.0.1", rpc_port: int = 7001
     return coordination
 
 
-def parse_coordination(text: str, file: str = "coordination") -> Coordination:
-    """The cluster that ``text`` describes, its members ordered by id.
+def parse_coordination(
+    text: str, file: str = "coordination", *, gaps: bool = False
+) -> Coordination:
+    """The cluster that ``text`` describes, its members ordered by id; ``gaps``: ids may be missing.
 
     Raises :class:`ConfigurationError`, with ``file`` as the name of the source.
     """
@@ -322,14 +337,15 @@ def parse_coordination(text: str, file: str = "coordination") -> Coordination:
             message = f"{_kind(entry)}{count}, not a list of server id, address and RPC port"
             remedy = 'write it like [1, "10.0.0.1", 7001]'
             raise ConfigurationError(file, f"entry {position} {shown(entry)}", message, remedy)
-    unordered = Coordination(tuple(Member(*entry) for entry in document))
+    unordered = Coordination(tuple(Member(*entry) for entry in document), gaps)
     unordered.validate(file)
-    return Coordination(tuple(sorted(unordered.members, key=lambda member: member.server_id)))
+    members = sorted(unordered.members, key=lambda member: member.server_id)
+    return Coordination(tuple(members), gaps)
 
 
-def load_coordination(path: str | os.PathLike[str]) -> Coordination:
+def load_coordination(path: str | os.PathLike[str], *, gaps: bool = False) -> Coordination:
     """Read and check a coordination file. Raises :class:`ConfigurationError`."""
-    return parse_coordination(read_text(path), os.fspath(path))
+    return parse_coordination(read_text(path), os.fspath(path), gaps=gaps)
 
 
 # --- The raft file --------------------------------------------------------------------------------

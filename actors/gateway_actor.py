@@ -104,6 +104,10 @@ class Gateway:
         """A server says who leads, as far as it knows."""
         self._router.announced(server_id, term, leader)
 
+    def announce_readers(self, term: int, readers: tuple[int, ...]) -> None:
+        """The leader says which members may answer reads on their own."""
+        self._router.readers_announced(term, readers)
+
     async def ask(self, what: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """A request of the Python handle; see ``HandleDoor``."""
         return await self._door.ask(what, arguments)
@@ -211,6 +215,11 @@ class GatewayActor:
     def announce(self, server_id: int, incarnation: int, term: int, leader: int, role: int) -> None:
         """A server says who leads, as far as it knows."""
         self._loop.call_soon_threadsafe(self._gateway.announce, server_id, term, leader)
+
+    @ray.method(concurrency_group="server", num_returns=0)
+    def announce_readers(self, term: int, readers: tuple[int, ...]) -> None:
+        """The leader says which members may answer reads on their own."""
+        self._loop.call_soon_threadsafe(self._gateway.announce_readers, term, readers)
 
     @ray.method(concurrency_group="handle")
     def ask(self, what: str, arguments: dict[str, Any]) -> dict[str, Any]:

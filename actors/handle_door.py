@@ -16,7 +16,13 @@ from actors.errors import NotDone, OutcomeUnknown
 from actors.information import gather_raft_info, gather_storage_info
 from actors.protocol import Op, Reply, Request, Status
 from actors.router import Router, ServerLost
-from actors.statements import RequestFailed, bookmark_index, checked_name, gather_outcome
+from actors.statements import (
+    RequestFailed,
+    administer,
+    bookmark_index,
+    checked_name,
+    gather_outcome,
+)
 from bolt import status as codes
 
 __all__ = ["HandleDoor"]
@@ -161,6 +167,11 @@ class HandleDoor:
         fields, rows = await gather_outcome(self._router, name, index)
         return {"fields": fields, "rows": rows}
 
+    async def _administer(self, query: str) -> Answer:
+        """``{"fields", "rows"}`` of a statement about the cluster."""
+        fields, rows = await administer(self._router, query.encode())
+        return {"fields": fields, "rows": rows}
+
     async def _storage_info(self) -> Answer:
         fields, rows = await gather_storage_info(self._router)
         return {"fields": fields, "rows": rows}
@@ -178,6 +189,7 @@ _ACTIONS: dict[str, Callable[..., Awaitable[Answer]]] = {
     "begin": HandleDoor._begin,
     "commit": HandleDoor._commit,
     "rollback": HandleDoor._rollback,
+    "administer": HandleDoor._administer,
     "storage_info": HandleDoor._storage_info,
     "raft_info": HandleDoor._raft_info,
     "outcome": HandleDoor._outcome,

@@ -100,6 +100,11 @@ class DataDirectory:
         return _checked(path, server_id)
 
     @staticmethod
+    def holds_identity(path: Path) -> bool:
+        """Whether a server has run on that directory."""
+        return (path / _IDENTITY).is_file()
+
+    @staticmethod
     def open(path: Path, server_id: int) -> DataDirectory:
         """Lock the directory, check whose it is, and count a new incarnation.
 

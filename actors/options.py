@@ -14,6 +14,12 @@ created or written, and neither Ray nor NumPy is imported, so a mistake is answe
 There are three modes. *local-default* (no files): three servers on this machine. *all* (both files,
 no id): every server of the coordination file. *one* (both files and ``--server_id``): that server,
 on this host; its peers are started elsewhere in the same way.
+
+The file says who belongs to a *new* cluster; once there is one, its log does. So where all servers
+are on this machine, those are started too that have a data directory here because they were added
+while the cluster ran, and those that were removed are not. A single server that was added is
+started with ``--join``: the file then need not list all, only that server and the first one, whose
+host is Ray's head.
 """
 
 from __future__ import annotations
@@ -29,6 +35,7 @@ from typing import Literal, NoReturn
 
 import click
 
+from actors.addresses import join_host_port
 from actors.config import (
     PORT_MAX,
     SEED_RAFT,
@@ -44,6 +51,8 @@ from actors.config import (
     local_coordination,
     shown,
 )
+from actors.errors import DirectoryRefused
+from actors.identity import DataDirectory
 
 __all__ = [
     "BAD_CONFIGURATION_STATUS",
@@ -61,6 +70,7 @@ BAD_CONFIGURATION_STATUS = 2  # what shells and click use for a command that was
 COMMAND_LINE = "command line"
 LOCAL_SERVERS = 3  # the smallest cluster that survives a failure
 LOCAL_RPC_PORT = 7001
+LOCAL_HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,7 @@ class Options:
     durability_directory: Path  # absolute; holds one directory for each server
     bolt_address: str  # where Bolt listens
     insecure_bolt_without_authentication: bool  # whether bolt_address may be a public one
+    join: bool = False  # the server waits until a running cluster adds it
 
     def validate(self) -> None:
         """Check what can be checked without a file. Raises :class:`ConfigurationError`."""
@@ -97,6 +108,9 @@ class Options:
             _fail("--bolt_address", message, remedy)
 
     def _check_files_go_together(self) -> None:
+        if self.join and self.server_id is None:
+            remedy = "add --server_id with an id that was never used in that cluster"
+            _fail("--join", "--join needs the id of the server that is to join", remedy)
         coordination = self.coordination_config_file is not None
         raft = self.raft_config_file is not None
         if coordination and raft:
@@ -121,6 +135,9 @@ class ServerPlan:
     member: Member
     directory: Path  # absolute, on the server's own host, and nobody else's
     bolt_port: int
+    # It is no member of a new cluster: it waits until the log makes it a member, or has done so.
+    joins: bool = False
+    address: str = ""  # host:rpc_port that it tells the others; "" leaves what they know
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +150,20 @@ class LaunchPlan:
     servers: tuple[ServerPlan, ...]  # what this command starts of it, by id
     bolt_address: str  # where Bolt listens on each host
     warnings: tuple[str, ...]  # to be shown to whoever started the command
+    port: int = 7687  # as in Options
+    durability_directory: Path = Path("rayft_data")
+    removed: tuple[int, ...] = ()  # servers that are not started, since they were removed
+
+    def added(self, server_id: int, host: str, rpc_port: int) -> ServerPlan:
+        """A server that joins while this command runs, on this machine if that has all others."""
+        member = Member(server_id, host, rpc_port)
+        return ServerPlan(
+            member,
+            _directory_of(self.durability_directory, server_id),
+            _added_bolt_port(self.port, server_id),
+            joins=True,
+            address=join_host_port(host, rpc_port),
+        )
 
     def validate(self) -> None:
         """Check that no two servers would meet at a port or in a directory.
@@ -251,6 +282,13 @@ def _show_version(context: click.Context, _parameter: click.Parameter, wanted: b
     help="Where data is kept: server N writes to DIRECTORY/server_N. Created if need be.",
 )
 @click.option(
+    "--join",
+    is_flag=True,
+    help="The server is no member of the cluster yet, or was added to it later: it waits until it "
+    "is added (ADD SERVER, REPLACE SERVER). The coordination file must list it and the first "
+    "server; who else is a member is known from the cluster.",
+)
+@click.option(
     "--bolt_address",
     metavar="ADDRESS",
     default="127.0.0.1",
@@ -280,6 +318,7 @@ def _command(
     durability_directory: str,
     bolt_address: str,
     insecure_bolt_without_authentication: bool,
+    join: bool,
 ) -> Options:
     options = Options(
         server_id=None if server_id is None else _integer("--server_id", server_id),
@@ -289,6 +328,7 @@ def _command(
         durability_directory=_directory(durability_directory),
         bolt_address=bolt_address,
         insecure_bolt_without_authentication=insecure_bolt_without_authentication,
+        join=join,
     )
     options.validate()
     return options
@@ -344,11 +384,11 @@ def check(options: Options) -> LaunchPlan:
     """
     try:
         return plan_launch(options)
-    except ConfigurationError as error:
+    except (ConfigurationError, DirectoryRefused) as error:
         _end(error)
 
 
-def _end(error: ConfigurationError) -> NoReturn:
+def _end(error: Exception) -> NoReturn:
     click.echo(f"memgraph_ha: {error}", err=True)
     raise SystemExit(BAD_CONFIGURATION_STATUS) from None
 
@@ -359,31 +399,45 @@ def _end(error: ConfigurationError) -> NoReturn:
 def plan_launch(options: Options) -> LaunchPlan:
     """Read the files that ``options`` names and decide what is started, where and with which data.
 
-    Reads, and writes nothing. Raises :class:`ConfigurationError`.
+    Reads, and writes nothing. Raises :class:`ConfigurationError`, or
+    :class:`~actors.errors.DirectoryRefused` for a directory that is none of ours.
     """
     options.validate()
     mode, coordination, raft = _cluster(options)
     members = _members_to_start(options, coordination)
     servers = _place(members, options)
+    # The servers of mode "all" may live on other hosts, whose directories cannot be seen from here.
+    if mode == "one" or coordination.all_loopback:
+        for server in servers:
+            _check_directory(server.directory)
+    removed: tuple[int, ...] = ()
+    if mode != "one" and coordination.all_loopback:
+        servers, removed = _as_the_directories_say(servers, options)
     warnings = list(coordination.warnings)
     if not is_loopback(options.bolt_address):
         warnings.append(
             f"everybody who can reach {options.bolt_address} can read, change and delete all data: "
             "Bolt does not ask clients for a password"
         )
-    plan = LaunchPlan(mode, coordination, raft, servers, options.bolt_address, tuple(warnings))
+    plan = LaunchPlan(
+        mode,
+        coordination,
+        raft,
+        servers,
+        options.bolt_address,
+        tuple(warnings),
+        options.port,
+        options.durability_directory,
+        removed,
+    )
     plan.validate()
-    # The servers of mode "all" may live on other hosts, whose directories cannot be seen from here.
-    if mode == "one" or coordination.all_loopback:
-        for server in servers:
-            _check_directory(server.directory)
     return plan
 
 
 def _cluster(options: Options) -> tuple[Mode, Coordination, RaftConfig]:
     if options.coordination_config_file is None or options.raft_config_file is None:
         return "local-default", _local_cluster(options.port), SEED_RAFT
-    coordination = load_coordination(options.coordination_config_file)
+    coordination = load_coordination(options.coordination_config_file, gaps=options.join)
     raft = load_raft(options.raft_config_file)
     return ("all" if options.server_id is None else "one"), coordination, raft
 
@@ -404,8 +458,23 @@ def _members_to_start(options: Options, coordination: Coordination) -> tuple[Mem
         file = str(options.coordination_config_file)
         message = f"{file} lists no server {options.server_id}"
         remedy = f"use an id from 1 to {len(coordination.members)}, or add the server to the file"
+        if options.join:
+            remedy = "add an entry for it, with the address by which the others reach it"
         _fail(f"--server_id {options.server_id}", message, remedy)
+    _check_head(options, coordination)
     return (member,)
+
+
+def _check_head(options: Options, coordination: Coordination) -> None:
+    """A server that joins must know whom: the first server of the file, Ray's head."""
+    if not options.join or len(coordination.members) > 1:
+        return
+    assert options.server_id is not None
+    directory = _directory_of(options.durability_directory, options.server_id)
+    if DataDirectory.inspect(directory, options.server_id) is None:
+        message = f"{options.coordination_config_file} lists no other server than the one to join"
+        remedy = "add the entry of the cluster's first server, whose host is the head of the others"
+        _fail("--join", message, remedy)
 
 
 def _place(members: Sequence[Member], options: Options) -> tuple[ServerPlan, ...]:
@@ -414,10 +483,54 @@ def _place(members: Sequence[Member], options: Options) -> tuple[ServerPlan, ...
     servers = []
     for member in members:
         machine = _machine(member.host)
-        directory = options.durability_directory / f"server_{member.server_id}"
-        servers.append(ServerPlan(member, directory, options.port + started[machine]))
+        directory = _directory_of(options.durability_directory, member.server_id)
+        port = options.port + started[machine]
+        address = join_host_port(member.host, member.rpc_port)
+        servers.append(ServerPlan(member, directory, port, options.join, address))
         started[machine] += 1
     return tuple(servers)
+
+
+def _directory_of(root: Path, server_id: int) -> Path:
+    return root / f"server_{server_id}"
+
+
+def _added_bolt_port(port: int, server_id: int) -> int:
+    """Bolt's port of a server that joins others on one machine: as if all ids below were there."""
+    return port + server_id - 1
+
+
+def _as_the_directories_say(
+    servers: tuple[ServerPlan, ...], options: Options
+) -> tuple[tuple[ServerPlan, ...], tuple[int, ...]]:
+    """What is to be started on this machine, given what ran here before; and who was removed.
+
+    Raises ``DirectoryRefused``: a directory is none of ours, or damaged.
+    """
+    plans = {server.member.server_id: server for server in servers}
+    for server_id in _ids_of_directories(options.durability_directory):
+        if server_id not in plans:
+            member = Member(server_id, LOCAL_HOST, LOCAL_RPC_PORT)
+            directory = _directory_of(options.durability_directory, server_id)
+            port = _added_bolt_port(options.port, server_id)
+            plans[server_id] = ServerPlan(member, directory, port, joins=True)
+    removed = []
+    for server_id, plan in sorted(plans.items()):
+        identity = DataDirectory.inspect(plan.directory, server_id)
+        if identity is not None and identity.removed:
+            removed.append(server_id)
+            del plans[server_id]
+    return tuple(plans[server_id] for server_id in sorted(plans)), tuple(removed)
+
+
+def _ids_of_directories(root: Path) -> list[int]:
+    """Of the servers that have run with their data below ``root``."""
+    ids = []
+    for directory in root.glob("server_*"):
+        number = directory.name.removeprefix("server_")
+        if number.isascii() and number.isdigit() and DataDirectory.holds_identity(directory):
+            ids.append(int(number))
+    return ids
 
 
 def _check_directory(directory: Path) -> None:

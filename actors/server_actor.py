@@ -7,6 +7,7 @@ Everything reaches the server as an actor call that only puts something into a q
     tick       the timer, sent by the actor to itself when the core's deadline has come
     introduce  a new server or gateway, or a new life of one
     watch      returns when the server stops; ends in an error when its process dies
+    refused    a member says that this server must not take part, and why
 
 Calls between servers are one-way: nobody waits for an answer, and a message that is lost is sent
 again by Raft. A thread watches the peers' ``watch`` calls: when a peer's process dies the core is
@@ -30,15 +31,19 @@ import ray
 import structlog
 
 from actors import limits
+from actors.addresses import Place
+from actors.administration_server import FIRST_TOKEN, GatewayMet, PeerMet, PeerRefused
 from actors.assembly import Assembly, Inbox, ServerSettings, Surroundings
+from actors.envelope import lost_directory_text
 from actors.errors import DirectoryRefused
-from actors.identity import DataDirectory
+from actors.identity import DataDirectory, removed_text
 from actors.info import raft_info, storage_info
 from actors.logs import configure_logs
 from actors.protocol import Op, Reply, Request, decode_requests
-from actors.raft.messages import PeerDown, PeerReset, Tick, Unreachable
+from actors.raft.messages import PeerDown, Tick, TransferLeadership, Unreachable
+from actors.raft.ready import Role
 from actors.server import FromPeer
-from actors.transport import Introduction, Transport
+from actors.transport import FOREIGN, LOST, REMOVED, Introduction, Transport
 from graph.errors import CorruptionError
 
 __all__ = ["ServerActor", "ServerSettings"]
@@ -49,6 +54,9 @@ log = structlog.get_logger()
 # (Python's default is 5 ms): heartbeats must not wait for queries.
 SWITCH_INTERVAL_SECONDS = 0.001
 EXIT_STATUS_FAILURE = 70  # sysexits.h: internal software error
+# The administrator's own tokens begin above it, so nobody waits for an answer with this one.
+HANDOVER_TOKEN = FIRST_TOKEN
+HANDOVER_POLL_SECONDS = 0.005
 
 
 class Timer:
@@ -104,8 +112,9 @@ class ServerActor:
         self._settings = settings
         self._inbox = Inbox()
         self._stopping = threading.Event()
-        self._started_at = time.monotonic()
         self._incarnation = 0
+        self._verdict: dict[str, str] | None = None
+        self._refused_by: dict[int, str] = {}
 
     # ----------------------------------------------------------------- life
 
@@ -113,8 +122,8 @@ class ServerActor:
     def start(self) -> dict[str, Any]:
         """Open the data directory and begin to take part.
 
-        Returns ``{"incarnation": ..., "pid": ...}``, or ``{"refused": why}`` if the directory
-        cannot be used; nothing was changed then.
+        Returns what ``describe`` does, or ``{"refused": why}`` if the directory cannot be used;
+        nothing was changed then.
         """
         settings = self._settings
         configure_logs(Path(settings.directory) / "log" / "server.log", settings.server_id)
@@ -125,8 +134,7 @@ class ServerActor:
             log.error("refused to start", reason=str(error))
             return {"refused": str(error)}
         self._begin()
-        identity = self._directory.identity
-        return {"incarnation": identity.incarnation, "pid": os.getpid()}
+        return self._description()
 
     def _open(self) -> None:
         settings = self._settings
@@ -138,7 +146,12 @@ class ServerActor:
             on_gateway_down=self._gateway_down,
         )
         surroundings = Surroundings(
-            run_reads=self._run_reads, fail=self._fail, pause=time.sleep
+            run_reads=self._run_reads,
+            fail=self._fail,
+            pause=time.sleep,
+            tell_readers=self._transport.announce_readers,
+            removed=self._removed,
+            dismiss=lambda peer: self._transport.dismiss(peer, _left_text(peer)),
         )
         self._assembly = Assembly(
             settings, self._directory, self._transport, self._inbox, surroundings, self._inform
@@ -157,11 +170,44 @@ class ServerActor:
         self._incarnation = self._directory.identity.incarnation
 
     @ray.method(concurrency_group="control")
-    def stop(self) -> None:
-        """End cleanly: what was acknowledged is on the disk already."""
-        log.info("stopping")
+    def stop(self, hand_over: bool = False) -> None:
+        """End cleanly: what was acknowledged is on the disk already.
+
+        With ``hand_over`` a leader first hands its leadership to another server, for which it waits
+        no longer than an election would take.
+        """
+        log.info("stopping", hand_over=hand_over)
+        if hand_over:
+            self._hand_over()
         self._stopping.set()
         self._assembly.stop()
+
+    def _hand_over(self) -> None:
+        core = self._assembly.core
+        term = core.term
+        if core.role is not Role.LEADER:
+            return
+        self._inbox.post(TransferLeadership(HANDOVER_TOKEN))
+        deadline = time.monotonic() + self._settings.election_timeout_max_ms / 1000
+        # Until the next leader has been heard: then it has told the gateways, too.
+        while time.monotonic() < deadline:
+            if core.term > term and core.leader not in (0, core.server_id):
+                log.info("handed over", leader=core.leader, term=core.term)
+                return
+            time.sleep(HANDOVER_POLL_SECONDS)
+        log.warning("nobody has taken the leadership over in time")
+
+    def _end(self, kind: str, reason: str) -> None:
+        """Stop for good: this server must not take part any more."""
+        if self._verdict is not None:
+            return
+        log.error("this server must not take part any more", kind=kind, reason=reason)
+        if kind == REMOVED:
+            self._directory.mark_removed()
+        self._verdict = {"kind": kind, "reason": reason}
+        self._stopping.set()
+        # In a thread of its own: it may be the server loop that has found out.
+        threading.Thread(target=self._assembly.stop, name="end", daemon=True).start()
 
     # ----------------------------------------------------------------- mailbox
 
@@ -190,27 +236,66 @@ class ServerActor:
     def introduce(self, newcomers: list[Introduction]) -> None:
         """Meet servers and gateways; older lives of them are forgotten."""
         for newcomer in newcomers:
-            news = self._transport.meet(newcomer)
-            if news and newcomer.kind == "server":
-                self._inbox.post(PeerReset(newcomer.server_id))
-            elif news:
+            if newcomer.kind == "server":
+                self._meet_server(newcomer)
+            elif self._transport.meet(newcomer):
+                self._inbox.post(GatewayMet(newcomer.server_id, newcomer.address))
                 self._assembly.announce_again()
                 self._inbox.post(Tick(now_ms()))
+
+    def _meet_server(self, newcomer: Introduction) -> None:
+        server_id, sender = newcomer.server_id, self._assembly.sender
+        if server_id == self._settings.server_id:
+            return
+        if self._assembly.server.was_removed(server_id):
+            self._transport.refuse(newcomer, REMOVED, _left_text(server_id))
+            return
+        life, directory = newcomer.incarnation, newcomer.directory
+        objection = sender.objection(server_id, life, directory, newcomer.cluster_id)
+        if not objection:
+            if self._transport.meet(newcomer):
+                place = Place(newcomer.address, directory)
+                self._inbox.post(PeerMet(server_id, life, place, newcomer.peers))
+        elif sender.is_stranger(server_id, directory):
+            self._refuse(newcomer, LOST, lost_directory_text(server_id))
+        elif newcomer.cluster_id not in ("", sender.cluster_id):
+            self._refuse(newcomer, FOREIGN, objection)
+
+    def _refuse(self, newcomer: Introduction, kind: str, reason: str) -> None:
+        self._transport.refuse(newcomer, kind, reason)
+        self._inbox.post(PeerRefused(newcomer.server_id, f"a server is refused: {reason}"))
+
+    @ray.method(concurrency_group="control", num_returns=0)
+    def refused(self, by: int, kind: str, reason: str) -> None:
+        """Server ``by`` takes nothing from this one; see the kinds in ``transport.py``."""
+        if self._incarnation == 0 or self._stopping.is_set():
+            return
+        log.error("refused", by=by, kind=kind, reason=reason)
+        self._refused_by[by] = reason
+        if kind in (REMOVED, LOST):
+            self._end(kind, reason)
 
     @ray.method(concurrency_group="control")
     def describe(self) -> dict[str, Any] | None:
         """The fields of this server's ``Introduction``; ``None`` before it has started."""
-        if self._incarnation == 0:
-            return None
+        return self._description() if self._incarnation else None
+
+    def _description(self) -> dict[str, Any]:
         return {
             "kind": "server",
             "server_id": self._settings.server_id,
             "incarnation": self._incarnation,
+            "address": self._settings.address,
+            "directory": self._directory.identity.directory,
+            "cluster_id": self._assembly.sender.cluster_id,
+            "peers": tuple(self._assembly.sender.known_directories.items()),
         }
 
     @ray.method(concurrency_group="watch")
-    def watch(self) -> None:
+    def watch(self) -> dict[str, str] | None:
+        """Why it ended for good, or None: it was told to stop."""
         self._stopping.wait()
+        return self._verdict
 
     @ray.method(concurrency_group="control")
     def status(self) -> dict[str, Any]:
@@ -230,6 +315,12 @@ class ServerActor:
             "incarnation": assembly.sender.incarnation,
             "pid": os.getpid(),
             "refused_peers": dict(assembly.server.refused_peers),
+            "refused_by": dict(self._refused_by),
+            "wanted": dict(assembly.administrator.wanted),
+            "members": [
+                (m.server_id, m.role.name, Place.of(m.address).address)
+                for m in status.membership.members
+            ],
             "dropped": status.dropped,
         }
 
@@ -265,6 +356,11 @@ class ServerActor:
 
     # ----------------------------------------------------------------- callbacks
 
+    def _removed(self) -> None:
+        """This server has applied its own removal."""
+        server_id = self._settings.server_id
+        self._end(REMOVED, removed_text(server_id, self._settings.directory))
+
     def _gateway_down(self, gateway: int) -> None:
         self._assembly.service.sessions.drop_gateway(gateway)
 
@@ -273,6 +369,10 @@ class ServerActor:
             return raft_info(request, self._assembly.core, self._assembly.replica)
         server_id = self._settings.server_id
         return storage_info(request, self._assembly.replica, self._directory, server_id)
+
+
+def _left_text(server_id: int) -> str:
+    return removed_text(server_id, "the directory where it was")
 
 
 def _alive(pid: int) -> bool:

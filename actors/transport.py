@@ -18,11 +18,15 @@ from ray.exceptions import RayError
 
 from actors.protocol import Reply, encode_replies
 
-__all__ = ["Introduction", "Transport"]
+__all__ = ["FOREIGN", "LOST", "REMOVED", "Introduction", "Transport"]
 
 log = structlog.get_logger()
 
 WATCH_POLL_SECONDS = 0.25
+
+# Why a server is refused: it was removed from the cluster; it comes without the data directory that
+# it had; it belongs to another cluster. The first two end it.
+REMOVED, LOST, FOREIGN = "removed", "lost", "foreign"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +37,13 @@ class Introduction:
     server_id: int  # the server it is, or belongs to
     incarnation: int
     handle: Any
-    address: str = ""  # gateway: where Bolt clients reach it, host:port
+    # Gateway: where Bolt clients reach it; server: where its Ray node listens. host:port
+    address: str = ""
     key: int = 0  # gateway: names this life of it in requests
+    # Of a server alone; see ``envelope.py``.
+    directory: str = ""
+    cluster_id: str = ""
+    peers: tuple[tuple[int, str], ...] = ()  # directories that it knows of others, by server id
 
 
 class Transport:
@@ -68,7 +77,11 @@ class Transport:
                 if newcomer.server_id == self._server_id:
                     return False
                 known = self._peers.get(newcomer.server_id)
-                if known is not None and known.incarnation >= newcomer.incarnation:
+                if (
+                    known is not None
+                    and known.directory == newcomer.directory
+                    and known.incarnation >= newcomer.incarnation
+                ):
                     return False
                 self._peers[newcomer.server_id] = newcomer
             else:
@@ -104,6 +117,28 @@ class Transport:
                 known.handle.announce.remote(server_id, incarnation, term, leader, role)
             except RayError:
                 continue
+
+    def announce_readers(self, term: int, readers: tuple[int, ...]) -> None:
+        """Tell all gateways which members may answer reads on their own."""
+        for known in list(self._gateways.values()):
+            try:
+                known.handle.announce_readers.remote(term, readers)
+            except RayError:
+                continue
+
+    def refuse(self, newcomer: Introduction, kind: str, reason: str) -> None:
+        """Tell a server why it must not take part; see ``ServerActor.refused``."""
+        log.warning("refused", id=newcomer.server_id, life=newcomer.incarnation, reason=reason)
+        try:
+            newcomer.handle.refused.remote(self._server_id, kind, reason)
+        except RayError:
+            return
+
+    def dismiss(self, peer: int, reason: str) -> None:
+        """Tell a server that is known here that it was removed."""
+        known = self._peers.get(peer)
+        if known is not None:
+            self.refuse(known, REMOVED, reason)
 
     def _watch(self) -> None:
         while True:
