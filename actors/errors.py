@@ -8,6 +8,7 @@
     │   └── Overloaded               a queue is full
     ├── OutcomeUnknown               the write may or may not have been executed; never retryable
     ├── DirectoryRefused             wrong, foreign, locked or damaged data directory; untouched
+    ├── Diverged                     this server's graph is wrong; the process must end
     └── DiskFailure                  a write or sync failed; the process must end
 """
 
@@ -17,6 +18,7 @@ __all__ = [
     "DAMAGED",
     "DirectoryRefused",
     "DiskFailure",
+    "Diverged",
     "NotDone",
     "NotLeader",
     "OutcomeUnknown",
@@ -55,6 +57,13 @@ class OutcomeUnknown(RayftError):
 
 class DirectoryRefused(RayftError):
     """The data directory is not this server's, is in use, or is damaged."""
+
+
+class Diverged(RayftError):
+    """This server's graph is not that of the others. The process ends; the next one stays apart
+
+    until it has another server's state (``quarantine.py``).
+    """
 
 
 class DiskFailure(RayftError):

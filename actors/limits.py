@@ -67,9 +67,8 @@ SNAPSHOT_LEASE_SECONDS = 60.0
 SNAPSHOT_LEASES_MAX = 2
 # How long a statement about the cluster (ADD SERVER, ...) may take.
 ADMINISTRATION_SECONDS_MAX = 60.0
-# The servers compare their graphs when so many entries and seconds have passed since the last time:
-# 1,000 entries cost some 20 ms of one reader thread (benchmarks/digest.py), which at full load comes
-# every few seconds.
+# The servers compare their graphs when so many entries and seconds have passed since the last
+# time: 1,000 entries cost some 20 ms of a reader thread (benchmarks/digest.py).
 DIGEST_ENTRIES = 1_000
 DIGEST_SECONDS = 10.0
 # How long SHOW STORAGE INFO waits for a server (the original's limit).

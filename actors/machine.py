@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NoReturn
 
 import structlog
 
 from actors import commands, limits
-from actors.commands import TransactionId
+from actors.commands import DigestAsked, TransactionId
+from actors.divergence import DigestWatch, Divergence
+from actors.errors import Diverged
+from actors.notes import DigestFound, Note, PeerNote
 from actors.protocol import Op, Reply, Status
 from actors.raft.messages import Entry, EntryKind
 from actors.raft.ready import RefusalReason, Role, SoftState
@@ -27,7 +30,7 @@ from actors.replica import Replica, Speculation
 from actors.server import Proposal, ReadRequest
 from actors.service import Executed, Item, QueryService, bookmark_of, empty_success
 from actors.writer import Writer
-from graph.errors import GraphError
+from graph.errors import CorruptionError, GraphError
 
 __all__ = ["StateMachine"]
 
@@ -49,6 +52,10 @@ class StateMachine:
         new_cluster_id: draws a name for a new cluster, 32 hexadecimal digits.
         replication_timeout_ms: no new writes while one waits longer than this for its majority.
         clock: seconds that only grow.
+        server_id: this server's.
+        voters: the members that vote.
+        on_divergence: told when this server's graph is wrong, before ``Diverged`` is raised.
+        watch: compares digests; None for one with the usual settings.
     """
 
     def __init__(
@@ -63,6 +70,10 @@ class StateMachine:
         on_cluster: Callable[[str], None],
         replication_timeout_ms: int,
         clock: Callable[[], float] = time.monotonic,
+        server_id: int = 0,
+        voters: Callable[[], Collection[int]] = tuple,
+        on_divergence: Callable[[Divergence], None] = lambda divergence: None,
+        watch: DigestWatch | None = None,
     ) -> None:
         self.replica = replica
         self.service = service
@@ -83,13 +94,16 @@ class StateMachine:
         self._later: list[tuple[int, Item]] = []  # reads that wait for an index
         self._writer = Writer(replica, service, clock)
         self._known_cluster = replica.cluster_id
+        self._voters = voters
+        self._on_divergence = on_divergence
+        self.watch = watch or DigestWatch(server_id, run=run_reads, clock=clock)
 
     # ----------------------------------------------------------------- from the server loop
 
     def apply(self, entries: Sequence[Entry]) -> None:
         answers: list[tuple[Item, Reply]] = []
         for entry in entries:
-            speculation = self.replica.apply(entry)
+            speculation = self._apply_one(entry)
             if speculation is not None:
                 answers += self._answers(speculation, entry.index)
             elif entry.kind is EntryKind.NOOP and entry.term == self._state.term:
@@ -100,6 +114,24 @@ class StateMachine:
         self._forget_conflicts()
         self._serve_later()
         self._note_cluster()
+
+    def _apply_one(self, entry: Entry) -> Speculation | None:
+        """Raises ``Diverged`` if this server's graph is found to be wrong."""
+        try:
+            speculation = self.replica.apply(entry)
+        except CorruptionError:
+            raise  # of a newer version: nothing is wrong with the graph
+        except GraphError as error:
+            # The leader has executed it, and so must everybody else be able to.
+            text = f"log entry {entry.index} cannot be applied to this server's graph: {error}"
+            self._give_up(Divergence(entry.index, entry.index, text))
+        check = self.replica.check
+        if isinstance(check, DigestAsked):
+            self.watch.asked(entry.index, self.replica.view())
+        elif check is not None:
+            self.watch.agreed(check, entry.index)
+            self._look_for_divergence()
+        return speculation
 
     def role_changed(self, state: SoftState) -> None:
         before, self._state = self._state, state
@@ -140,6 +172,7 @@ class StateMachine:
 
     def restored(self) -> None:
         """The replica's state was replaced by a snapshot's."""
+        self.watch.reset()
         self._note_cluster()
         self._serve_later()
 
@@ -205,7 +238,40 @@ class StateMachine:
         if self._replication_is_late():
             self._refuse_waiting(Status.OVERLOADED)
         self._name_cluster()
+        self._compare()
         self.service.sessions.sweep(now)
+
+    # ----------------------------------------------------------------- comparing digests
+
+    def noted(self, peer: int, note: Note) -> None:
+        """Another server says something."""
+        if isinstance(note, DigestFound) and peer in self._voters():
+            self.watch.reported(peer, note)
+
+    def _look_for_divergence(self) -> None:
+        divergence = self.watch.divergence()
+        if divergence is not None:
+            self._give_up(divergence)
+
+    def _give_up(self, divergence: Divergence) -> NoReturn:
+        log.critical("this server has diverged and stops serving", found=divergence.found)
+        self._on_divergence(divergence)
+        raise Diverged(divergence.found)
+
+    def _compare(self) -> None:
+        """From time to time: this server's part in finding out whether one differs."""
+        self._look_for_divergence()
+        if not self.replica.leading_term:
+            report = self.watch.report()
+            if report is not None and self._state.leader:
+                self._post(PeerNote(self._state.leader, report))
+        elif not self._replication_is_late():
+            voters = self._voters()
+            verdict = self.watch.verdict(voters)
+            if verdict is not None:
+                self._propose(commands.encode_digest(verdict.index, verdict.digest), (), [])
+            elif len(voters) > 1 and self.watch.due(self.replica.applied_index):
+                self._propose(commands.DIGEST_ASKED, (), [])
 
     # ----------------------------------------------------------------- leading
 

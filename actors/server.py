@@ -29,6 +29,7 @@ from actors.administration_server import (
     PeerMet,
     PeerRefused,
 )
+from actors.notes import Note, PeerNote, decode_note, encode_note, is_note
 from actors.raft import codec
 from actors.raft.core import RaftCore
 from actors.raft.messages import (
@@ -107,6 +108,7 @@ Event = (
     | PeerReset
     | PeerDown
     | Unreachable
+    | PeerNote
     | AdminRequest
     | PeerMet
     | PeerRefused
@@ -145,6 +147,9 @@ class Machine(Protocol):
     def reads_ready(self, reads: Sequence[tuple[int, int]]) -> None: ...
 
     def reads_failed(self, tokens: Sequence[int]) -> None: ...
+
+    def noted(self, peer: int, note: Note) -> None:
+        """Another server says something that is none of Raft's business."""
 
 
 class Network(Protocol):
@@ -213,7 +218,10 @@ class RaftServer:
     def _take(self, event: Event) -> None:
         if isinstance(event, FromPeer):
             for message in self._sender.open(event.data, self.refused_peers):
-                self._step_peer(message)
+                if is_note(message):
+                    self._take_note(self._sender.sender_of(event.data), message)
+                else:
+                    self._step_peer(message)
             if self._dismiss is not None:
                 self._look_at_sender(self._dismiss, self._sender.sender_of(event.data))
         elif isinstance(event, Proposal):
@@ -225,6 +233,8 @@ class RaftServer:
         elif isinstance(event, SnapshotSaved):
             self.core.step(event)
             self._log.compact(event.keep_from)
+        elif isinstance(event, PeerNote):
+            self._network.send(event.peer, self._sender.seal([encode_note(event.note)]))
         elif isinstance(event, PeerMet):
             self._sender.met(event.server_id, event.incarnation, event.place.directory, event.peers)
             self.core.step(PeerReset(event.server_id))
@@ -257,6 +267,14 @@ class RaftServer:
             self.core.dropped += 1
             return
         self.core.step(message)
+
+    def _take_note(self, sender: int, data: bytes) -> None:
+        try:
+            note = decode_note(data)
+        except ValueError:
+            self.core.dropped += 1
+            return
+        self._machine.noted(sender, note)
 
     def _propose(self, proposal: Proposal) -> None:
         if proposal.generation == self._refused_generation:
