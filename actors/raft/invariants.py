@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from actors.raft.core import RaftCore
 from actors.raft.log import ENTRY_OVERHEAD_BYTES, RaftLog
+from actors.raft.membership import Membership
+from actors.raft.messages import EntryKind
 from actors.raft.progress import Progress
 from actors.raft.ready import ProgressState, Role
-from actors.raft.state import State
+from actors.raft.state import Leadership, State
 
 __all__ = ["check"]
 
@@ -30,8 +32,7 @@ def check(core: RaftCore) -> None:
         assert log.term_at(state.leadership.term_start) == state.term or (
             state.leadership.term_start <= log.base_index
         ), "a leader's own first entry is in its log"
-        for progress in state.leadership.progress.values():
-            _check_progress(progress, state)
+        _check_leadership(state, state.leadership)
 
 
 def _check_log(log: RaftLog) -> None:
@@ -64,6 +65,18 @@ def _check_log(log: RaftLog) -> None:
     assert term == log.last_term, f"last term {log.last_term}, last entry's {term}"
     kept = list(zip(log._run_starts, log._run_terms, strict=True))
     assert kept == runs, f"runs of terms {kept}, in the entries {runs}"
+    _check_configurations(log)
+
+
+def _check_configurations(log: RaftLog) -> None:
+    base, *later = log._configurations
+    assert base.index <= log.base_index, f"the membership at {log.base_index} is unknown"
+    stored = [
+        (entry.index, Membership.decode(entry.data))
+        for entry in log._entries
+        if entry.kind is EntryKind.CONFIG
+    ]
+    assert later == stored, f"memberships {later}, in the entries {stored}"
 
 
 def _check_roles(state: State) -> None:
@@ -84,6 +97,16 @@ def _check_outgoing(state: State) -> None:
     for message in state.outbox + state.after_persist:
         assert message.sender == state.id != message.receiver, message
         assert message.receiver >= 1, message
+
+
+def _check_leadership(state: State, leadership: Leadership) -> None:
+    others = {*state.peers, *leadership.removed}
+    assert set(leadership.progress) == others, f"sends to {set(leadership.progress)}, not {others}"
+    assert not set(leadership.removed) & set(state.peers), "a removed server is a member"
+    if leadership.handover is not None:
+        assert leadership.handover.target in state.other_voters, "hands over to one without a vote"
+    for progress in leadership.progress.values():
+        _check_progress(progress, state)
 
 
 def _check_progress(progress: Progress, state: State) -> None:

@@ -269,7 +269,9 @@ class Cluster:
             holders = [voter for voter in voters if self.servers[voter].disk.holds(index, term)]
             assert len(holders) >= majority(len(voters)), f"{index} committed on {holders}"
         self.committed_index = log.commit_index
-        self.membership = log.configuration_at(log.commit_index).membership
+        configuration = log.configuration_at(log.commit_index)
+        self.membership = configuration.membership
+        self.members.committed(configuration)
 
     def _check_applied(self, machine: Machine) -> None:
         """State Machine Safety."""
@@ -454,8 +456,8 @@ class Cluster:
         if isinstance(request, ChangeMembership):
             change = request.change
             self.count[type(change).__name__] += 1
-            if isinstance(change, AddMember) and new_id not in self.servers:
-                self.create(new_id)
+            if isinstance(change, AddMember) and change.server_id not in self.servers:
+                self.create(change.server_id)
             if isinstance(change, AddMember) and change.replaces and self.random.random() < 0.5:
                 self._lose(self.servers[change.replaces])
         if server.core is not None:
@@ -531,9 +533,12 @@ class Cluster:
                 server.crash()
 
     def _has_settled(self, goal: Entry) -> bool:
-        """All members have the goal, and the membership asks for nothing more."""
+        """All members have the goal, the membership asks for nothing more, and a voter leads."""
         members = self.membership.members
-        return all(
+        cores = [server.core for server in self.servers.values() if server.core is not None]
+        newest = max(core.term for core in cores)
+        leaders = [c.server_id for c in cores if c.role is Role.LEADER and c.term == newest]
+        return set(leaders) <= set(self.membership.voters) and all(
             self.servers[member.server_id].machine.index >= goal.index
             and member.role is not MemberRole.JOINING
             and not member.replaces

@@ -3,11 +3,13 @@
 The chain of memberships (dissertation, 4.1 and 4.2; the bug published after it): each CONFIG entry
 is appended by a leader that has committed an entry of its own term and the CONFIG entry before;
 it differs from that one so little that any majority of one meets any majority of the other; ids
-never come back. Only who votes, or had a vote that may still be needed, campaigns.
+never come back. At one commit index all servers know the same membership. Only who votes, or had
+a vote that may still be needed, campaigns.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from itertools import combinations
 from random import Random
 
@@ -43,9 +45,22 @@ class MembershipChecks:
 
     def __init__(self) -> None:
         self.seen: dict[tuple[int, int], Membership] = {}
+        # Indexes of committed CONFIG entries, and the memberships in them.
+        self._indexes: list[int] = []
+        self._committed: list[Membership] = []
+
+    def committed(self, configuration: Configuration) -> None:
+        """A leader has committed so far; this is what is in force there."""
+        if configuration.index and configuration.index not in self._indexes[-1:]:
+            self._indexes.append(configuration.index)
+            self._committed.append(configuration.membership)
 
     def check(self, core: RaftCore) -> None:
         log = core.log
+        place_in_chain = bisect_right(self._indexes, log.commit_index) - 1
+        if place_in_chain >= 0:
+            known = log.configuration_at(log.commit_index).membership
+            assert known == self._committed[place_in_chain], f"{core} knows {known}"
         configuration = log.configuration
         if configuration.index <= log.base_index:
             return
@@ -68,6 +83,10 @@ class MembershipChecks:
         assert new.membership.last_used_id >= old.membership.last_used_id
         for added in set(new.membership.ids) - set(old.membership.ids):
             assert added > old.membership.last_used_id, f"id {added} was used before"
+        behind_max = core._state.config.caught_up_entries_max + 1
+        for promoted in set(new.membership.voters) - set(old.membership.voters):
+            match = next(p.match_index for p in core.status().progress if p.peer == promoted)
+            assert log.last_index - match <= behind_max, f"{promoted} votes and lacks entries"
 
     def check_campaign(self, core: RaftCore) -> None:
         log = core.log
@@ -88,6 +107,8 @@ def draw_request(
     change: MembershipChange
     grows = len(membership.members) < MEMBERS_MAX
     if dice < 0.45 and grows:
+        if random.random() < 0.1:
+            new_id = random.randint(1, membership.last_used_id)
         change = AddMember(new_id, random.choice((MemberRole.LEARNER, MemberRole.JOINING)), "a:1")
     elif dice < 0.6 and grows:
         change = AddMember(new_id, MemberRole.JOINING, "", replaces=member.server_id)

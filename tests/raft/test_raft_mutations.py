@@ -8,17 +8,19 @@ left out. Two that random runs meet too seldom have scripts of their own: figure
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from harness import Faults
 from test_raft_simulation import run
 
-from actors.raft import follower, leader, log, quorum, transfers
+from actors.raft import changes, election, follower, handover, leader, log, quorum, transfers
 from actors.raft.core import _PEER_HANDLERS, RaftCore
-from actors.raft.messages import Append, VoteReply, VoteRequest
+from actors.raft.membership import Membership
+from actors.raft.messages import AddMember, Append, VoteReply, VoteRequest
 from actors.raft.progress import Progress
-from actors.raft.ready import Ready
+from actors.raft.ready import Ready, RefusalReason
 from actors.raft.state import Leadership, State
 
 SEEDS = 60
@@ -32,6 +34,7 @@ HARD = Faults(
     network_ms=10,
     disk_ms=5,
 )
+HARD_MEMBERS = replace(HARD, members=0.3, snapshot=0.05)
 Patch = pytest.MonkeyPatch
 
 
@@ -170,6 +173,110 @@ def forget_vote(patch: Patch) -> None:
     patch.setattr("actors.raft.invariants._check_roles", lambda state: None)
 
 
+# Membership
+
+
+def _without(reason: RefusalReason) -> Callable[..., RefusalReason | None]:
+    """``changes._gate`` that does not know this reason."""
+    original = changes._gate
+
+    def gate(state: State, leadership: Leadership) -> RefusalReason | None:
+        found = original(state, leadership)
+        return None if found is reason else found
+
+    return gate
+
+
+def change_before_own_commit(patch: Patch) -> None:
+    patch.setattr(changes, "_gate", _without(RefusalReason.NOT_READY))
+
+
+def two_changes_in_flight(patch: Patch) -> None:
+    patch.setattr(changes, "_gate", _without(RefusalReason.CHANGE_IN_PROGRESS))
+
+
+def _reach(patch: Patch, voters: Callable[[State], Iterable[int]]) -> None:
+    def reached(state: State, leadership: Leadership, own: int, of: Callable[..., int]) -> int:
+        progress = leadership.progress
+        return quorum.majority_value(
+            [own if v == state.id else of(progress[v]) for v in voters(state)]
+        )
+
+    patch.setattr(leader, "_reached", reached)
+
+
+def learners_count(patch: Patch) -> None:
+    _reach(patch, lambda state: state.membership.ids)
+
+
+def removed_leader_counts_itself(patch: Patch) -> None:
+    _reach(patch, lambda state: {*state.membership.voters, state.id})
+
+
+def commit_with_the_old_configuration(patch: Patch) -> None:
+    def voters(state: State) -> Iterable[int]:
+        return state.log.configuration_at(state.log.commit_index).membership.voters
+
+    _reach(patch, voters)
+
+
+def elect_with_the_first_configuration(patch: Patch) -> None:
+    def result(state: State) -> quorum.VoteResult:
+        return quorum.vote_result(state.votes, state.config.voters or state.membership.voters)
+
+    patch.setattr(election, "_result", result)
+
+
+def learners_campaign(patch: Patch) -> None:
+    patch.setattr(election, "_may_campaign", lambda state: bool(state.membership.voters))
+
+
+def truncation_keeps_the_configuration(patch: Patch) -> None:
+    patch.setattr(log.RaftLog, "_truncate_configurations", lambda self, index: None)
+    patch.setattr("actors.raft.invariants._check_configurations", lambda log: None)
+
+
+def snapshot_without_configuration(patch: Patch) -> None:
+    original = log.RaftLog.reset
+    patch.setattr(log.RaftLog, "reset", lambda self, mark, membership: original(self, mark))
+
+
+def restart_without_configuration(patch: Patch) -> None:
+    original = log.RaftLog._begin_at
+    patch.setattr(log.RaftLog, "_begin_at", lambda self, mark, _: original(self, mark, None))
+
+
+def vote_before_catching_up(patch: Patch) -> None:
+    patch.setattr(changes, "_has_caught_up", lambda state, progress: True)
+
+
+def ids_used_again(patch: Patch) -> None:
+    original = changes._added
+
+    def added(membership: Membership, change: AddMember) -> Any:
+        if membership.get(change.server_id) is None:
+            membership = replace(membership, last_used_id=change.server_id - 1)
+        return original(membership, change)
+
+    patch.setattr(changes, "_added", added)
+    patch.setattr("harness_members.Membership.validate", lambda self: None)
+    patch.setattr(
+        "harness_members.Membership.with_added",
+        lambda self, member: Membership(
+            tuple(sorted((*self.members, member), key=lambda m: m.server_id)),
+            max(self.last_used_id, member.server_id),
+        ),
+    )
+
+
+def removed_leader_stays(patch: Patch) -> None:
+    patch.setattr(handover, "leave", lambda state, leadership: None)
+
+
+def errands_are_forgotten(patch: Patch) -> None:
+    patch.setattr(changes, "_errand", lambda state, leadership, member: None)
+
+
 MUTATIONS: list[Callable[[Patch], None]] = [
     answer_before_persisting,
     commit_beyond_match,
@@ -187,13 +294,33 @@ MUTATIONS: list[Callable[[Patch], None]] = [
     vote_for_everyone,
 ]
 
+MEMBER_MUTATIONS: list[Callable[[Patch], None]] = [
+    change_before_own_commit,
+    commit_with_the_old_configuration,
+    elect_with_the_first_configuration,
+    errands_are_forgotten,
+    ids_used_again,
+    learners_campaign,
+    learners_count,
+    removed_leader_counts_itself,
+    removed_leader_stays,
+    restart_without_configuration,
+    snapshot_without_configuration,
+    truncation_keeps_the_configuration,
+    two_changes_in_flight,
+    vote_before_catching_up,
+]
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
+
+@pytest.mark.parametrize(
+    "mutation", MUTATIONS + MEMBER_MUTATIONS, ids=lambda mutation: mutation.__name__
+)
 def test_the_simulation_finds(mutation: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    faults = HARD_MEMBERS if mutation in MEMBER_MUTATIONS else HARD
     mutation(monkeypatch)
     for seed in range(SEEDS):
         try:
-            run(seed, HARD, 1000)
+            run(seed, faults, 1000)
         except (AssertionError, KeyError, ValueError):
             return
     pytest.fail(f"{mutation.__name__} was not found by {SEEDS} seeds")
