@@ -245,7 +245,8 @@ def _wipe(script: Script, arguments: Arguments) -> None:
 
 
 def _busy(script: Script, arguments: Arguments) -> None:
-    """busy ID: the server takes messages, but does nothing about them until 'ready'"""
+    """busy ID: until 'ready' the server does nothing about the messages that it is given; only
+    'deliver', 'tick' and requests give it any"""
     script.world.running(arguments.id())[0].busy = True
 
 

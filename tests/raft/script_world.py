@@ -280,7 +280,8 @@ class World:
     def move_clock(self, until_ms: int, *, settle: bool) -> None:
         """Tick each server when it wants to be; ``settle``: stabilize after each tick."""
         while True:
-            due = min(((core.deadline_ms, server.id) for server, core in self.up()), default=None)
+            free = [(core.deadline_ms, server.id) for server, core in self.up() if not server.busy]
+            due = min(free, default=None)
             if due is None or due[0] > until_ms:
                 break
             self.now_ms = max(self.now_ms, due[0])
@@ -489,6 +490,9 @@ class World:
                 self.finish_install(server, good=True)
                 busy = True
         for message in list(self.flight):
+            receiver = self.servers.get(message.receiver)
+            if receiver is not None and receiver.busy:
+                continue
             if among is None or {message.sender, message.receiver} <= among:
                 self.deliver(message)
                 busy = True
