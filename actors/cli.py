@@ -29,7 +29,11 @@ SUBCOMMANDS: dict[str, str] = {}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point. Exits with 0 after a clean stop, 2 for a bad configuration, 1 otherwise."""
+    """Entry point.
+
+    Exits with 0 after a clean stop, also that of a server that was removed from its cluster; with 2
+    for a bad configuration, also if the server was removed before; with 1 otherwise.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0] in SUBCOMMANDS:
         module, function = SUBCOMMANDS[arguments[0]].split(":")
@@ -45,12 +49,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     stopped = threading.Event()
     _on_signals(stopped)
     try:
-        launch(plan, stopped)
+        lost = launch(plan, stopped)
     except RayftError as error:
         print(f"memgraph_ha: {error}", file=sys.stderr)
         sys.exit(FAILURE_STATUS)
     # Ray's threads may still be winding down; everything of ours is stopped.
-    os._exit(0)
+    os._exit(FAILURE_STATUS if lost else 0)
 
 
 _STDOUT = sys.stdout
@@ -61,11 +65,17 @@ def report(line: str) -> None:
     print(line, file=_STDOUT, flush=True)
 
 
-def launch(plan: LaunchPlan, stopped: threading.Event) -> None:
-    """Start everything in the plan, stay until ``stopped`` is set, and stop it again."""
+def launch(plan: LaunchPlan, stopped: threading.Event) -> bool:
+    """Start everything in the plan, stay until ``stopped`` is set, and stop it again.
+
+    Returns whether a server ended because it must not take part any more without its directory.
+    """
     from actors import cluster
 
     node: cluster.RayNode | None = None
+    lost = False
+    for server_id in plan.removed:
+        report(f"server {server_id} was removed from the cluster: it is not started")
     report("starting " + _how_many(plan) + " ...")
     # Ray prints a paragraph about each process that dies; the supervisor says it in a line.
     sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
@@ -74,7 +84,7 @@ def launch(plan: LaunchPlan, stopped: threading.Event) -> None:
             head = plan.coordination.members[0]
             member = plan.servers[0].member
             if member != head and not cluster.wait_for_head(head, stopped, report):
-                return
+                return False
             directory = plan.servers[0].directory.parent / "ray"
             node = cluster.RayNode.start(member, head, directory)
             nodes = {member.server_id: node.node_id}
@@ -88,16 +98,29 @@ def launch(plan: LaunchPlan, stopped: threading.Event) -> None:
             cluster.connect_ray(os.environ.get("RAY_ADDRESS"))
             nodes = {s.member.server_id: cluster.node_of_host(s.member.host) for s in plan.servers}
         _on_signals(stopped)  # Ray has installed its own
-        if not stopped.is_set():
-            _supervise(plan, nodes, stopped)
+        if not stopped.is_set() and not _only_head(plan):
+            lost = _supervise(plan, nodes, stopped)
+        if plan.mode == "one" and member == head and not stopped.is_set():
+            report(
+                f"server {member.server_id} is not part of the cluster any more; this command goes "
+                "on as Ray's head for the others (Ctrl-C stops)"
+            )
+            stopped.wait()
     finally:
         cluster.stop_ray()
         if node is not None:
             node.stop()
     report("stopped")
+    return lost
 
 
-def _supervise(plan: LaunchPlan, nodes: dict[int, str], stopped: threading.Event) -> None:
+def _only_head(plan: LaunchPlan) -> bool:
+    """Whether the one server was removed, and its host is needed all the same, as Ray's head."""
+    return plan.mode == "one" and _is_removed(plan)
+
+
+def _supervise(plan: LaunchPlan, nodes: dict[int, str], stopped: threading.Event) -> bool:
+    """Returns whether a server had lost its directory, and this command served no other one."""
     from actors import cluster
     from actors.supervisor import Supervisor
 
@@ -117,8 +140,11 @@ def _supervise(plan: LaunchPlan, nodes: dict[int, str], stopped: threading.Event
         report(f"ready: bolt://{plan.bolt_address}:{plan.servers[0].bolt_port} (Ctrl-C stops)")
         supervisor.run((leader, term))
     finally:
-        report("stopping ...")
-        supervisor.stop()
+        if supervisor.serves:  # else all servers ended, because they must not take part any more
+            report("stopping ...")
+            supervisor.stop()
+    lost = [s for s, verdict in supervisor.verdicts.items() if verdict["kind"] == "lost"]
+    return len(lost) == len(plan.servers)
 
 
 def _how_many(plan: LaunchPlan) -> str:
@@ -131,10 +157,22 @@ def _inspect_directories(plan: LaunchPlan) -> None:
     """Refuse wrong directories before anything is started (those on this host)."""
     if plan.mode == "all" and not all(is_loopback(s.member.host) for s in plan.servers):
         return
-    from actors.identity import DataDirectory
+    from actors.identity import DataDirectory, removed_text
 
     for server in plan.servers:
         DataDirectory.inspect(server.directory, server.member.server_id)
+    if plan.mode == "one" and _is_removed(plan):
+        server = plan.servers[0]
+        if server.member != plan.coordination.members[0]:
+            raise DirectoryRefused(removed_text(server.member.server_id, server.directory))
+
+
+def _is_removed(plan: LaunchPlan) -> bool:
+    from actors.identity import DataDirectory
+
+    server = plan.servers[0]
+    identity = DataDirectory.inspect(server.directory, server.member.server_id)
+    return identity is not None and identity.removed
 
 
 def _on_signals(stopped: threading.Event) -> None:

@@ -520,6 +520,11 @@ def _as_the_directories_say(
         if identity is not None and identity.removed:
             removed.append(server_id)
             del plans[server_id]
+    if not plans:
+        message = (
+            f"all servers below {options.durability_directory} were removed from their cluster"
+        )
+        _fail("--durability_directory", message, "name a new directory to begin a new cluster")
     return tuple(plans[server_id] for server_id in sorted(plans)), tuple(removed)
 
 

@@ -4,6 +4,10 @@ Ray places and connects; restarts are ours. When a server's process dies a new *
 is created on the same host; it opens the same data directory, and is introduced to all
 others, which forget the older one. Servers started by other commands on other hosts are found by
 name, at start and from time to time; nothing on the path of a query depends on that.
+
+A server that says that it must not take part any more (it was removed, or it lost its directory) is
+*retired*: it is not started again, its gateway goes too, and the operator is told why. Where this
+command runs all servers of the cluster, it also starts those that ``ADD SERVER`` asks for.
 """
 
 from __future__ import annotations
@@ -20,6 +24,9 @@ import structlog
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from actors import cluster
+from actors.addresses import parse_address
+from actors.config import is_loopback
 from actors.errors import RayftError
 from actors.gateway_actor import GatewayActor
 from actors.options import LaunchPlan, ServerPlan
@@ -31,6 +38,8 @@ __all__ = ["Supervisor"]
 log = structlog.get_logger()
 
 START_SECONDS_MAX = 120.0
+# A leader hands over before it stops; then what is queued is finished.
+STOP_SECONDS_MAX = 10.0
 # Waits between two tries to start a server that dies at once.
 BACKOFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0)
 # A life this long shows that the server works: the next death is not counted with the earlier ones.
@@ -83,7 +92,11 @@ class Supervisor:
         self._gateways: dict[int, _Child] = {}
         self._others: dict[str, Introduction] = {}  # of other commands, by actor name
         self._deaths: dict[tuple[str, int], int] = {}
+        self._deaths_pending = 0  # children that are being started again
         self._search = plan.mode == "one"
+        self._members = len(plan.coordination.members)  # of the cluster, as far as is known
+        self._starting: set[int] = set()  # servers that ADD SERVER asked for
+        self.verdicts: dict[int, dict[str, str]] = {}  # why servers of ours were retired
         self._lock = threading.Lock()
         self.stopping = threading.Event()
 
@@ -115,17 +128,24 @@ class Supervisor:
             raise errors[0]
         if self._search:
             self._find_others()
+            self._look_at_members()
             threading.Thread(target=self._keep_searching, name="search", daemon=True).start()
 
     def run(self, leader: tuple[int, int]) -> None:
         """Watch and replace until ``stopping`` is set. ``leader``: the last one reported."""
         while not self.stopping.is_set():
             children = {c.watch: c for c in self._children()}
-            done, _ = ray.wait(list(children), num_returns=1, timeout=0.5)
+            if not self.serves:
+                return  # all of them are retired
+            done, _ = ray.wait(list(children), num_returns=1, timeout=0.5) if children else ([], [])
+            if not children:
+                self.stopping.wait(0.5)
             for reference in done:
                 if not self.stopping.is_set():
-                    self._replace(children[reference])
+                    self._ended(children[reference])
             leader = self._report_leader(leader)
+            if not self._search:
+                self._start_wanted(leader[0])
 
     def wait_for_leader(self, seconds: float) -> tuple[int, int]:
         """(leader, term) as a gateway of ours knows it; (0, term) if there is none in time."""
@@ -136,13 +156,24 @@ class Supervisor:
                 return known
 
     def stop(self) -> None:
-        """Stop all children cleanly."""
+        """Stop all children cleanly.
+
+        A server of this command alone hands its leadership to one of another command; where this
+        command runs all of them there is nobody to hand it to. Gateways end after the servers,
+        because they may have clients that wait for the next leader.
+        """
         self.stopping.set()
-        calls = [c.introduction.handle.stop.remote() for c in self._children()]
-        if calls:
-            ray.wait(calls, num_returns=len(calls), timeout=10)
-        for child in self._children():
+        with self._lock:
+            servers, gateways = list(self._servers.values()), list(self._gateways.values())
+        _wait_for([c.introduction.handle.stop.remote(self._search) for c in servers])
+        _wait_for([c.introduction.handle.stop.remote() for c in gateways])
+        for child in (*servers, *gateways):
             ray.kill(child.introduction.handle)
+
+    @property
+    def serves(self) -> bool:
+        """Whether there is a child to be stopped."""
+        return bool(self._children() or self._deaths_pending)
 
     def _children(self) -> list[_Child]:
         with self._lock:
@@ -152,9 +183,11 @@ class Supervisor:
 
     def _new_server(self, plan: ServerPlan) -> None:
         raft, server_id = self._plan.raft, plan.member.server_id
+        voters = tuple(m.server_id for m in self._plan.coordination.members)
         settings = ServerSettings(
             server_id=server_id,
-            voters=tuple(m.server_id for m in self._plan.coordination.members),
+            voters=() if plan.joins else voters,
+            address=plan.address,
             directory=str(plan.directory),
             supervisor_pid=self._pid,
             election_timeout_min_ms=raft.election_timeout_min,
@@ -166,8 +199,7 @@ class Supervisor:
         actor: Any = ray.remote(concurrency_groups=_SERVER_GROUPS)(ServerActor)  # type: ignore[call-overload]
         handle = actor.options(**self._placement("server", server_id)).remote(settings)
         started = self._started(handle, f"server {server_id}")
-        introduction = Introduction("server", server_id, started["incarnation"], handle)
-        self._adopt(self._servers, plan, introduction)
+        self._adopt(self._servers, plan, Introduction(handle=handle, **started))
 
     def _new_gateway(self, plan: ServerPlan) -> None:
         server_id = plan.member.server_id
@@ -225,6 +257,29 @@ class Supervisor:
 
     # ----------------------------------------------------------------- replacing
 
+    def _ended(self, child: _Child) -> None:
+        """A child has died, or ended because it must not go on."""
+        try:
+            verdict: Any = ray.get(child.watch, timeout=1)
+        except RayError:
+            verdict = None
+        if verdict is None:
+            self._replace(child)
+        else:
+            self._retire(child, verdict)
+
+    def _retire(self, child: _Child, verdict: dict[str, str]) -> None:
+        server_id = child.introduction.server_id
+        self._report(f"server {server_id} has ended: {verdict['reason']}")
+        self.verdicts[server_id] = verdict
+        with self._lock:
+            gateway = self._gateways.pop(server_id, None)
+            self._servers.pop(server_id, None)
+        ray.kill(child.introduction.handle)
+        if gateway is not None:
+            _wait_for([gateway.introduction.handle.stop.remote()])
+            ray.kill(gateway.introduction.handle)
+
     def _replace(self, dead: _Child) -> None:
         kind, server_id = self._key(dead.introduction)
         key = (kind, server_id)
@@ -236,7 +291,8 @@ class Supervisor:
         self._report(f"{kind} {server_id} has died; starting it again{later}")
         table = self._servers if kind == "server" else self._gateways
         with self._lock:
-            del table[server_id]
+            table.pop(server_id, None)
+            self._deaths_pending += 1
         maker = self._new_server if kind == "server" else self._new_gateway
         threading.Thread(
             target=self._make_again, args=(maker, dead.plan, wait), daemon=True
@@ -245,8 +301,17 @@ class Supervisor:
     def _make_again(
         self, maker: Callable[[ServerPlan], None], plan: ServerPlan, wait: float
     ) -> None:
+        try:
+            self._try_to_make(maker, plan, wait)
+        finally:
+            with self._lock:
+                self._deaths_pending -= 1
+
+    def _try_to_make(
+        self, maker: Callable[[ServerPlan], None], plan: ServerPlan, wait: float
+    ) -> None:
         attempt = 0
-        while not self.stopping.wait(wait):
+        while not self.stopping.wait(wait) and plan.member.server_id not in self.verdicts:
             try:
                 maker(plan)
                 return
@@ -281,15 +346,88 @@ class Supervisor:
             return now
         return before
 
+    # ----------------------------------------------------------------- membership
+
+    def _status(self, server_id: int) -> dict[str, Any] | None:
+        """What a server of ours says about itself."""
+        child = self._servers.get(server_id)
+        if child is None:
+            return None
+        try:
+            status: dict[str, Any] = ray.get(child.introduction.handle.status.remote(), timeout=2)
+        except RayError:
+            return None
+        return status
+
+    def _look_at_members(self) -> None:
+        """The log says who belongs to the cluster; tell where the file says something else."""
+        for plan in self._plan.servers:
+            status = self._status(plan.member.server_id)
+            if status is None:
+                continue
+            self._members = max(1, len(status["members"]))
+            members = {server_id for server_id, _, _ in status["members"]}
+            listed = {m.server_id for m in self._plan.coordination.members}
+            if not members and plan.joins:
+                self._report(
+                    f"server {plan.member.server_id} waits until it is added: "
+                    f"ADD SERVER {plan.member.server_id} AT '{plan.address}'"
+                )
+            elif members != listed and not plan.joins:
+                self._report(
+                    f"the cluster has the servers {_listing(members)}, as its log says; the "
+                    f"coordination file lists {_listing(listed)}"
+                )
+
+    def _start_wanted(self, leader: int) -> None:
+        """Start servers that ADD SERVER asks for and that belong on the hosts of this command."""
+        status = self._status(leader)
+        for server_id, address in (status or {}).get("wanted", {}).items():
+            if server_id in self._starting or server_id in self._servers:
+                continue
+            host, rpc_port = parse_address(address)
+            node = self._node_for(host)
+            if node is None:
+                continue
+            plan = self._plan.added(server_id, host, rpc_port)
+            self._nodes[server_id] = node
+            self._starting.add(server_id)
+            self._report(f"starting server {server_id}, which is to be added")
+            threading.Thread(target=self._start_added, args=(plan,), daemon=True).start()
+
+    def _node_for(self, host: str) -> str | None:
+        if self._plan.coordination.all_loopback:
+            return next(iter(self._nodes.values())) if is_loopback(host) else None
+        try:
+            return cluster.node_of_host(host)
+        except RayftError:
+            return None
+
+    def _start_added(self, plan: ServerPlan) -> None:
+        server_id = plan.member.server_id
+        try:
+            self._new_server(plan)
+            self._new_gateway(plan)
+            bolt = f"{self._plan.bolt_address}:{plan.bolt_port}"
+            self._report(f"server {server_id}: Bolt on {bolt}, data in {plan.directory}")
+        except Exception as error:  # the statement that asked for it will say that it did not come
+            log.exception("cannot start an added server", exc_info=error)
+            self._report(f"server {server_id} cannot be started: {error}")
+        finally:
+            self._starting.discard(server_id)
+
     # ----------------------------------------------------------------- other commands' servers
 
     def _keep_searching(self) -> None:
-        voters = len(self._plan.coordination.members)
         while True:
-            complete = len(self._servers) + self._servers_elsewhere() >= voters
+            complete = len(self._servers) + self._servers_elsewhere() >= self._members
             if self.stopping.wait(SEARCH_IDLE_SECONDS if complete else SEARCH_SECONDS):
                 return
             self._find_others()
+            for plan in self._plan.servers:
+                status = self._status(plan.member.server_id)
+                if status is not None:
+                    self._members = max(1, len(status["members"]))
 
     def _servers_elsewhere(self) -> int:
         mine = set(self._servers)
@@ -332,3 +470,12 @@ class Supervisor:
         handle.introduce.remote(ours)
         for mine in ours:
             mine.handle.introduce.remote([other])
+
+
+def _wait_for(calls: list[Any]) -> None:
+    if calls:
+        ray.wait(calls, num_returns=len(calls), timeout=STOP_SECONDS_MAX)
+
+
+def _listing(ids: set[int]) -> str:
+    return ", ".join(str(server_id) for server_id in sorted(ids))
