@@ -1,0 +1,206 @@
+"""Is money neither made nor lost?
+
+Actions:
+
+    transfer  value: (source, target, amount)   result: not looked at
+    read      value: not looked at              result: ((account, balance), ...), all accounts
+
+A transfer that the database refused for lack of money is FAILED. Reads are of one moment and,
+unless ``linearizable`` is False or it is the final state, not of the past.
+
+What is checked of every read: it shows each account once, the total is what it was in the
+beginning, and no balance is negative where that is forbidden. Beyond that, a read has to be
+*explained*: its balances must follow from those in the beginning by all transfers that had their
+answer before it was asked for, none that was asked for after it was answered, and some of the
+others (concurrent, or of unknown outcome). That is a subset-sum problem in as many dimensions as
+there are accounts; a depth-first search that closes one account after another, with bounds on what
+the rest can still add, answers it fast in practice. Reads that began after the last transfer was
+answered are the final state; for them an unanswered search is an undecided verdict. For reads in
+between it is not: there the explanation is a check on top, and what it might have found shows in
+the final state too, unless it was a stale read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.checkers.history import Operation, Outcome, Verdict, shown, valid_history, verdict
+
+__all__ = ["STEPS_MAX", "check_bank"]
+
+STEPS_MAX = 200_000  # for the final state: a second or so
+_BETWEEN_STEPS_MAX = 2_000  # for each read before that
+
+
+def check_bank(
+    history: Sequence[Operation],
+    initial: Mapping[Any, int],
+    *,
+    negative_allowed: bool = False,
+    linearizable: bool = True,
+    steps_max: int = STEPS_MAX,
+) -> Verdict:
+    """Whether every read of a history of transfers can be.
+
+    ``initial``: the balance of each account in the beginning. None: no read shows the final state
+    though a transfer may have happened, or it could not be explained within ``steps_max`` steps.
+    """
+    valid_history(history, ("transfer", "read"))
+    findings: list[str] = []
+    undecided: list[str] = []
+    transfers = [operation for operation in history if operation.action == "transfer"]
+    possible = [transfer for transfer in transfers if transfer.outcome is not Outcome.FAILED]
+    answered = [transfer.completed for transfer in possible if transfer.outcome is Outcome.OK]
+    has_final = not possible
+    for read in history:
+        if read.action != "read" or read.outcome is not Outcome.OK:
+            continue
+        final = all(completed < read.invoked for completed in answered)
+        has_final = has_final or final
+        wrong = _wrong_with(read, initial, negative_allowed)
+        if wrong:
+            findings.append(f"{wrong}: {shown(read)}")
+            continue
+        explanation = _Explanation.of(read, possible, initial, linearizable or final)
+        explained = explanation.exists(steps_max if final else _BETWEEN_STEPS_MAX)
+        if explained is False:
+            findings.append(explanation.told(read, final))
+        elif explained is None and final:
+            undecided.append(f"no explanation found in {steps_max} steps of: {shown(read)}")
+    if not has_final:
+        undecided.append("no read began after the last transfer was answered")
+    return verdict(findings, len(history), undecided)
+
+
+def _wrong_with(read: Operation, initial: Mapping[Any, int], negative_allowed: bool) -> str:
+    balances = dict(read.result)
+    if len(balances) != len(read.result) or balances.keys() != initial.keys():
+        names = sorted(initial, key=repr)
+        return f"a read that does not show each of the accounts {names!r} once"
+    total, wanted = sum(balances.values()), sum(initial.values())
+    if total != wanted:
+        return f"the total is {total}, not {wanted}"
+    negative = {account: balance for account, balance in balances.items() if balance < 0}
+    if negative and not negative_allowed:
+        return f"negative balances {negative!r}"
+    return ""
+
+
+@dataclass
+class _Explanation:
+    """``missing``: what the optional transfers have to add to each account, none left out."""
+
+    missing: dict[Any, int]
+    optional: list[Operation]
+
+    @staticmethod
+    def of(
+        read: Operation,
+        possible: Sequence[Operation],
+        initial: Mapping[Any, int],
+        linearizable: bool,
+    ) -> _Explanation:
+        missing = {account: balance - initial[account] for account, balance in read.result}
+        optional = []
+        for transfer in possible:
+            if transfer.invoked > read.completed:
+                continue
+            answered = transfer.outcome is Outcome.OK and transfer.completed < read.invoked
+            if answered and linearizable:
+                source, target, amount = transfer.value
+                missing[source] += amount
+                missing[target] -= amount
+            else:
+                optional.append(transfer)
+        return _Explanation(missing, optional)
+
+    def exists(self, steps_max: int) -> bool | None:
+        """Whether some of the optional transfers add up to what is missing; None: do not know."""
+        return _Search(self.missing, self.optional, steps_max).run()
+
+    def told(self, read: Operation, final: bool) -> str:
+        when = "the final state" if final else "a read"
+        missing = {account: amount for account, amount in self.missing.items() if amount}
+        choice = "; ".join(shown(transfer) for transfer in self.optional[-6:]) or "none"
+        return (
+            f"{when} is not explained by the transfers: {shown(read)}\n"
+            f"  after all that must have happened, the balances differ by {missing!r}\n"
+            f"  {len(self.optional)} transfers may or may not have happened: {choice}"
+        )
+
+
+class _Search:
+    """Depth first over the optional transfers: taken or not.
+
+    They are ordered so that accounts with few of them are settled first. For each place in the
+    order, ``most`` and ``least`` are what the transfers from there on can add to an account.
+    """
+
+    def __init__(
+        self, missing: Mapping[Any, int], optional: Sequence[Operation], steps_max: int
+    ) -> None:
+        self.steps_left = steps_max
+        accounts = {account: number for number, account in enumerate(missing)}
+        self.missing = list(missing.values())
+        moves = [
+            (accounts[source], accounts[target], amount)
+            for source, target, amount in (transfer.value for transfer in optional)
+            if source != target and amount
+        ]
+        self.moves = _by_account(moves, len(accounts))
+        most, least = [0] * len(accounts), [0] * len(accounts)
+        self.bounds = [(most.copy(), least.copy())]
+        for source, target, amount in reversed(self.moves):
+            most[target] += max(amount, 0)
+            least[target] += min(amount, 0)
+            most[source] += max(-amount, 0)
+            least[source] += min(-amount, 0)
+            self.bounds.append((most.copy(), least.copy()))
+        self.bounds.reverse()
+        self.dead: set[tuple[int, tuple[int, ...]]] = set()
+
+    def run(self) -> bool | None:
+        missing = tuple(self.missing)
+        if not self._in_reach(0, missing, range(len(missing))):
+            return False
+        stack = [(0, missing)]
+        while stack:
+            place, missing = stack.pop()
+            if place == len(self.moves):
+                return True  # nothing is left to add, and nothing out of reach is missing
+            if (place, missing) in self.dead:
+                continue
+            self.dead.add((place, missing))
+            self.steps_left -= 1
+            if self.steps_left < 0:
+                return None
+            source, target, amount = self.moves[place]
+            taken = list(missing)
+            taken[source] += amount
+            taken[target] -= amount
+            for after in (missing, tuple(taken)):
+                if self._in_reach(place + 1, after, (source, target)):
+                    stack.append((place + 1, after))
+        return False
+
+    def _in_reach(self, place: int, missing: Sequence[int], accounts: Sequence[int]) -> bool:
+        most, least = self.bounds[place]
+        return all(least[account] <= missing[account] <= most[account] for account in accounts)
+
+
+def _by_account(moves: list[tuple[int, int, int]], accounts: int) -> list[tuple[int, int, int]]:
+    """The moves of the account that has fewest left, then of the next, and so on."""
+    left = moves
+    ordered: list[tuple[int, int, int]] = []
+    while left:
+        counts = [0] * accounts
+        for source, target, _ in left:
+            counts[source] += 1
+            counts[target] += 1
+        touched = [number for number in range(accounts) if counts[number]]
+        rarest = min(touched, key=counts.__getitem__)
+        ordered += [move for move in left if rarest in move[:2]]
+        left = [move for move in left if rarest not in move[:2]]
+    return ordered
