@@ -4,17 +4,24 @@ Theory of operation. One ``append`` is one *frame*, whatever number of records i
 and entries that belong together become durable together. ``sync`` makes all frames so far durable,
 so many appends can share one sync. A frame is
 
-    magic u32 | body bytes u32 | number u64 | crc32 of the body, seeded with the frame before u32
-    | crc32 of these fields u32 | body
+    magic u32 | body bytes u32 | number 40 bits | unsynced 24 bits
+    | crc32 of the body, seeded with the frame before u32 | crc32 of these fields u32 | body
 
-The header has its own checksum, so that a damaged length is not taken for a short file. A body is
-a run of records: type u8, length u32, payload.
+The header has its own checksum, so that a damaged length is not taken for a short file. It also
+says how many frames before it were not synced when it was written. A body is a run of records: type
+u8, length u32, payload.
 
-Recovery reads the segments in order. A frame that does not check is a *torn tail* only if it is
-the last thing in the last segment: then it was never synced, nobody was told of it, and it is cut
-off. If any whole frame of ours stands behind it the log is damaged, and we refuse to start
-(etcd's rule): the server must then rejoin from its peers, not pretend. So it is with a frame or a
-segment that is missing: frames are numbered without gaps, and a segment is named after its first.
+Recovery reads the segments in order. A frame that does not check is *torn* if a crash can have left
+it so: it stands in the last segment, the file ends in it or a disk sector of it holds nothing but
+zeros, and no frame behind it says that it had been synced. Then nobody was told of it, nor of
+anything behind it, and the log is cut there. (The sectors of several unsynced frames reach the disk
+in any order.) Otherwise the log is damaged, and we refuse to start: the server must then rejoin
+from its peers, not pretend. So it is with a frame or a segment that is missing: frames are numbered
+without gaps, and a segment is named after its first.
+
+What was read may be in the page cache alone: of a process that was killed before its sync, or after
+a sync failed, when the cache calls lost pages clean. Opening therefore writes the last segment
+anew and syncs it, before anybody relies on it; all others were synced before it was begun.
 
 An entry record with an index that is there already truncates the log from that index on. A reset
 record (after a snapshot came from the leader) empties it. A segment is removed when a later one
@@ -38,6 +45,13 @@ __all__ = ["SEGMENT_BYTES_MAX", "Recovered", "WriteAheadLog"]
 
 # A new segment is begun when this is passed: etcd's size. Smaller ones free disk space sooner.
 SEGMENT_BYTES_MAX = 64 * 2**20
+# Frames are counted to 2**40: at 10,000 a second for three years. A sync takes fewer than 2**24.
+_NUMBER_BITS = 40
+_UNSYNCED_MAX = 2**24 - 1
+# What a disk writes whole or not at all. A part of a sector that is shorter than this and holds
+# zeros may hold them by right: frames end in a record's last bytes, which are often zeros.
+_SECTOR = 512
+_ZEROS_MIN = 8
 # No single frame may be larger: a damaged length must not make recovery read gigabytes.
 FRAME_BYTES_MAX = 512 * 2**20
 
@@ -84,22 +98,25 @@ class WriteAheadLog:
         self._segments: list[_Segment] = []
         self._file: AppendFile | None = None
         self._number = 0
+        self._unsynced = 0  # frames since the last sync
         self._crc = 0
         self._hard_state = HardState(0, 0)
 
     def open(self) -> Recovered:
-        """Read everything, cut a torn tail, and make ready to append."""
+        """Read everything, cut a torn tail, and make ready to append. What it found is durable."""
         self._disk.make_directory(self._directory)
         recovered = Recovered()
         names = [n for n in self._disk.names(self._directory) if n.endswith(".wal")]
+        sound = b""
         for position, name in enumerate(names):
             self._expect_segment(name)
             self._segments.append(_Segment(name))
-            self._read_segment(name, recovered, last=position == len(names) - 1)
+            sound = self._read_segment(name, recovered, last=position == len(names) - 1)
         self._hard_state = recovered.hard_state
         if not self._segments:
             self._begin_segment()
         else:
+            self._disk.replace(self._path(self._segments[-1].name), sound)
             self._reopen_segment()
         return recovered
 
@@ -131,6 +148,7 @@ class WriteAheadLog:
         """Make every frame so far durable; begin a new segment if this one is full."""
         assert self._file is not None
         self._file.sync()
+        self._unsynced = 0
         if self._file.size() >= SEGMENT_BYTES_MAX:
             self._begin_segment()
 
@@ -164,13 +182,16 @@ class WriteAheadLog:
         assert len(body) <= FRAME_BYTES_MAX
         self._number += 1
         self._crc = zlib.crc32(body, self._crc)
-        header = _HEADER.pack(_MAGIC, len(body), self._number, self._crc)
+        number = self._number | min(self._unsynced, _UNSYNCED_MAX) << _NUMBER_BITS
+        self._unsynced += 1
+        header = _HEADER.pack(_MAGIC, len(body), number, self._crc)
         self._file.write(header + _CRC.pack(zlib.crc32(header)) + body)
 
     def _begin_segment(self) -> None:
         if self._file is not None:
             self._file.sync()
             self._file.close()
+        self._unsynced = 0
         name = f"{self._number + 1:016d}.wal"
         self._file = self._disk.append(self._path(name))
         self._segments.append(_Segment(name))
@@ -192,6 +213,7 @@ class WriteAheadLog:
         self._crc = 0  # the chain of checksums begins anew, so a segment can be read alone
         self._write_frame(_hard_state_record(self._hard_state))
         file.sync()
+        self._unsynced = 0
 
     # ----------------------------------------------------------------- reading
 
@@ -205,7 +227,8 @@ class WriteAheadLog:
             )
         self._number = first - 1
 
-    def _read_segment(self, name: str, recovered: Recovered, *, last: bool) -> None:
+    def _read_segment(self, name: str, recovered: Recovered, *, last: bool) -> bytes:
+        """Take the records of a segment; the sound part of it."""
         data = self._disk.read(self._path(name))
         offset = 0
         self._crc = 0
@@ -213,18 +236,18 @@ class WriteAheadLog:
             body = self._check_frame(data, offset)
             if body is None:
                 self._refuse_unless_torn(name, data, offset, last=last)
-                self._disk.truncate(self._path(name), offset)
                 recovered.torn_bytes += len(data) - offset
                 break
             self._read_records(name, body, recovered)
             offset += _HEADER_BYTES + len(body)
+        return data[:offset]
 
     def _check_frame(self, data: bytes, offset: int) -> bytes | None:
         """The body of a sound frame at ``offset``, else None. Advances the checksum chain."""
         header = _parse_header(data, offset)
         if header is None:
             return None
-        length, number, crc = header
+        length, number, _, crc = header
         if number != self._number + 1:  # no torn write leaves a sound header
             raise DirectoryRefused(
                 f"the log holds frame {number} where frame {self._number + 1} belongs: frames are "
@@ -238,16 +261,32 @@ class WriteAheadLog:
         return body
 
     def _refuse_unless_torn(self, name: str, data: bytes, offset: int, *, last: bool) -> None:
-        header = _parse_header(data, offset)
-        # What a sound header's body holds is a client's data, and may look like anything.
-        start = offset + 1 if header is None else offset + _HEADER_BYTES + header[0]
-        if last and _find_header(data, start) is None:
+        if last and self._may_be_torn(data, offset):
             return
         raise DirectoryRefused(
-            f"the log segment {self._path(name)} is damaged at byte {offset}, with sound data "
-            "behind it. This is not the trace of a crash, so starting from it could lose "
-            "acknowledged writes. " + DAMAGED
+            f"the log segment {self._path(name)} is damaged at byte {offset}. This is not the "
+            "trace of a crash, so starting from it could lose acknowledged writes. " + DAMAGED
         )
+
+    def _may_be_torn(self, data: bytes, offset: int) -> bool:
+        """Whether a crash can have left the bad frame at ``offset``, and it was never synced."""
+        header = _parse_header(data, offset)
+        # What a sound header's body holds is a client's data, and may look like anything.
+        end = offset + 1 if header is None else offset + _HEADER_BYTES + header[0]
+        behind = _find_header(data, end)
+        first_behind = behind
+        while behind is not None:
+            found = _parse_header(data, behind)
+            assert found is not None
+            length, number, unsynced, _ = found
+            if self._number + 1 < number - unsynced:
+                return False
+            behind = _find_header(data, behind + _HEADER_BYTES + length)
+        if header is None:
+            if len(data) - offset < _HEADER_BYTES:
+                return True
+            end = len(data) if first_behind is None else first_behind
+        return end > len(data) or _lost_sector(data, offset, end)
 
     def _read_records(self, name: str, body: bytes, recovered: Recovered) -> None:
         offset = 0
@@ -289,8 +328,8 @@ def _put(recovered: Recovered, entry: Entry) -> None:
     entries.append(entry)
 
 
-def _parse_header(data: bytes, offset: int) -> tuple[int, int, int] | None:
-    """(body bytes, number, crc) if a sound header stands at ``offset``."""
+def _parse_header(data: bytes, offset: int) -> tuple[int, int, int, int] | None:
+    """(body bytes, number, unsynced before it, crc) if a sound header stands at ``offset``."""
     if offset + _HEADER_BYTES > len(data):
         return None
     magic, length, number, crc = _HEADER.unpack_from(data, offset)
@@ -299,7 +338,7 @@ def _parse_header(data: bytes, offset: int) -> tuple[int, int, int] | None:
         return None
     if zlib.crc32(data[offset : offset + _HEADER.size]) != header_crc:
         return None
-    return length, number, crc
+    return length, number & (1 << _NUMBER_BITS) - 1, number >> _NUMBER_BITS, crc
 
 
 def _find_header(data: bytes, start: int) -> int | None:
@@ -311,6 +350,17 @@ def _find_header(data: bytes, start: int) -> int | None:
             return offset
         offset = data.find(magic, offset + 1)
     return None
+
+
+def _lost_sector(data: bytes, start: int, end: int) -> bool:
+    """Whether the part of some sector within ``start`` to ``end`` was never written."""
+    position = start
+    while position < end:
+        stop = min((position // _SECTOR + 1) * _SECTOR, end)
+        if (position == start or stop - position >= _ZEROS_MIN) and not any(data[position:stop]):
+            return True
+        position = stop
+    return False
 
 
 def _hard_state_record(state: HardState) -> bytes:

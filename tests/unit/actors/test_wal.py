@@ -105,11 +105,11 @@ def test_a_real_disk_holds_it_too(tmp_path: Path) -> None:
     assert log.bytes_on_disk() == (tmp_path / FIRST).stat().st_size
     log.close()
     with (tmp_path / FIRST).open("ab") as file:
-        file.write(b"RFT1 and then the power went")
+        file.write(b"RFT1, then no power")
     again = WriteAheadLog(FileDisk(tmp_path))
     recovered = again.open()
     assert (recovered.hard_state, recovered.entries) == ((2, 1), entries(1, 3))
-    assert recovered.torn_bytes == 28
+    assert recovered.torn_bytes == 19
     again.append(None, entries(4, 4))
     again.sync()
     again.close()
@@ -390,32 +390,83 @@ def test_a_torn_tail_is_cut_at_every_offset() -> None:
         assert (again.hard_state, again.entries) == ((5, 1), entries(1, 4))
 
 
-def test_pages_of_the_last_frame_that_never_reached_the_disk_are_a_torn_tail() -> None:
+def unsynced_frames(disk: MemoryDisk) -> tuple[bytes, int]:
+    """The first segment after three more frames that were never synced; where those begin.
+
+    Entry 4 fills several sectors, 5 shares one with its neighbours, 6 ends in the file's last one.
+    """
+    log, _ = opened(disk)
+    synced = len(disk.files[FIRST])
+    log.append(None, [entry(4, data=b"x" * 1_500)])
+    log.append(HardState(9, 1), [entry(5)])
+    log.append(None, [entry(6, data=b"y" * 700)])
+    return disk.files[FIRST], synced
+
+
+def without_sectors(data: bytes, synced: int, lost: set[int]) -> bytes:
+    """What a disk holds that wrote all sectors but ``lost``; the synced part was there before."""
+    image = bytearray(data)
+    for sector in lost:
+        start, end = max(sector * 512, synced), min((sector + 1) * 512, len(data))
+        image[start:end] = bytes(end - start)
+    return bytes(image)
+
+
+def test_sectors_that_never_reached_the_disk_are_a_torn_tail() -> None:
+    """Whichever of several unsynced frames they belong to, and whatever did reach it."""
     disk = three_frames()
-    data = disk.files[FIRST]
-    last = frame_starts(data)[-1]
-    for zeros_from in range(last, len(data)):
+    data, synced = unsynced_frames(disk)
+    sectors = list(range(synced // 512, (len(data) + 511) // 512))
+    for pattern in range(1, 2 ** len(sectors)):
+        lost = {sector for bit, sector in enumerate(sectors) if pattern >> bit & 1}
         torn = disk.copy()
-        torn.overwrite(FIRST, data[:zeros_from] + bytes(len(data) - zeros_from))
-        if torn.files[FIRST] != data:
-            assert opened(torn)[1].entries == entries(1, 2)
+        torn.overwrite(FIRST, without_sectors(data, synced, lost))
+        log, recovered = opened(torn)
+        assert recovered.entries[:3] == entries(1, 3)
+        assert len(recovered.entries) < 6
+        assert recovered.torn_bytes
+        log.append(HardState(10, 1), [entry(recovered.entries[-1].index + 1)])
+        log.sync()
+        assert reread(torn).hard_state == (10, 1)
 
 
-def test_a_flipped_bit_before_the_last_frame_is_refused_and_in_it_is_cut() -> None:
+def test_sectors_lost_after_a_sync_are_damage() -> None:
+    """A frame behind says that they had been synced: no crash takes them any more."""
+    disk = three_frames()
+    data, synced = unsynced_frames(disk)
+    log, recovered = opened(disk)
+    assert len(recovered.entries) == 6
+    log.append(None, [entry(7)])
+    log.sync()
+    data = disk.files[FIRST]
+    for sector in range(synced // 512 + 1, 4):
+        damaged = disk.copy()
+        damaged.overwrite(FIRST, without_sectors(data, synced, {sector}))
+        with pytest.raises(DirectoryRefused, match="damaged at byte"):
+            opened(damaged)
+
+
+def test_a_flipped_bit_is_refused_wherever_it_is() -> None:
+    """In the last frame too: it may have been acknowledged, and no crash flips bits."""
     disk = three_frames()
     data = disk.files[FIRST]
-    last = frame_starts(data)[-1]
     for offset in range(len(data)):
         damaged = disk.copy()
         flipped = bytes([data[offset] ^ 1 << offset % 8])
         damaged.overwrite(FIRST, data[:offset] + flipped + data[offset + 1 :])
-        if offset >= last:
-            assert opened(damaged)[1].entries == entries(1, 2)
-        else:
-            before = dict(damaged.files)
-            with pytest.raises(DirectoryRefused, match="damaged at byte"):
-                opened(damaged)
-            assert damaged.files == before
+        before = dict(damaged.files)
+        with pytest.raises(DirectoryRefused, match="damaged at byte"):
+            opened(damaged)
+        assert damaged.files == before
+
+
+def test_what_a_log_was_opened_with_is_durable() -> None:
+    """A killed process leaves frames in the page cache; the next one answers for what it reads."""
+    disk = three_frames()
+    unsynced_frames(disk)
+    _, recovered = opened(disk)
+    assert len(recovered.entries) == 6
+    assert reread(disk.crash()).entries == recovered.entries
 
 
 def test_damage_in_an_earlier_segment_is_refused_even_at_its_end(
