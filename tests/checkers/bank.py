@@ -180,9 +180,11 @@ class _Search:
             taken = list(missing)
             taken[source] += amount
             taken[target] -= amount
-            for after in (missing, tuple(taken)):
-                if self._in_reach(place + 1, after, (source, target)):
-                    stack.append((place + 1, after))
+            stack += [
+                (place + 1, after)
+                for after in (missing, tuple(taken))
+                if self._in_reach(place + 1, after, (source, target))
+            ]
         return False
 
     def _in_reach(self, place: int, missing: Sequence[int], accounts: Sequence[int]) -> bool:
