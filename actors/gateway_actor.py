@@ -22,6 +22,7 @@ from typing import Any
 
 import ray
 import structlog
+from ray.exceptions import ActorUnavailableError
 
 from actors import limits
 from actors.bolt_session import BoltSession
@@ -29,7 +30,7 @@ from actors.handle_door import HandleDoor
 from actors.logs import configure_logs
 from actors.protocol import decode_replies
 from actors.router import Router
-from actors.transport import Introduction
+from actors.transport import LOOK_AGAIN_SECONDS, Introduction
 
 __all__ = ["GatewayActor"]
 
@@ -122,12 +123,36 @@ class Gateway:
         server.handle.submit.remote(self.key, data)
 
     async def _watch(self, other: Introduction) -> None:
-        """Ends when the other's process does; the router hears of it at once."""
-        try:
-            await other.handle.watch.remote()
-        except Exception as error:
-            log.info("gone", kind=other.kind, id=other.server_id, error=type(error).__name__)
-        self._router.lost(other)
+        """Ends when the other's process does; the router hears of it at once.
+
+        When only the connection breaks what waits is lost too, for the router; but the other may
+        live beyond a partition, and nobody will introduce it again: it is looked for.
+        """
+        while True:
+            try:
+                await other.handle.watch.remote()
+                unavailable = False
+            except Exception as error:
+                unavailable = isinstance(error, ActorUnavailableError)
+                log.info("gone", kind=other.kind, id=other.server_id, error=type(error).__name__)
+            self._router.lost(other)
+            if not unavailable or not await self._is_found_again(other):
+                return
+            if not self._router.meet(other):
+                return  # a newer life of it was met meanwhile
+            log.info("found again", kind=other.kind, id=other.server_id)
+
+    async def _is_found_again(self, other: Introduction) -> bool:
+        """Wait until the other answers (True), or is known to have ended (False)."""
+        while True:
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            try:
+                return await other.handle.describe.remote() is not None
+            except ActorUnavailableError:
+                continue
+            except Exception as error:
+                log.info("gone", kind=other.kind, id=other.server_id, error=type(error).__name__)
+                return False
 
     def _connected(self) -> asyncio.Protocol:
         session = BoltSession(next(self._numbers), self._router, self._sessions.discard)

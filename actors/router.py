@@ -39,6 +39,8 @@ CROWD_DECAY = 0.75
 GATHER_SECONDS = 0.004
 # After a refusal, before the same server is asked again.
 RETRY_SECONDS = 0.02
+# A server that has no state of its own to read from is not asked again for so long.
+AVOID_SECONDS = 1.0
 # How long a server that was deposed may still answer before the new leader is asked.
 GRACE_SECONDS = 0.05
 
@@ -98,6 +100,7 @@ class Router:
         self.leader = 0
         self.term = 0
         self._term_leader = 0  # who was ever heard to lead in ``term``
+        self._lost_leader: Introduction | None = None  # out of reach when it was last heard of
         self._vacant_term = 0  # the newest whose leader stepped down: nobody leads in it any more
         self.gateways: dict[int, Introduction] = {}  # by server id
         # Who may answer reads on its own, as the leader of a term said; None: nobody has said.
@@ -110,6 +113,7 @@ class Router:
         self._open: dict[int, None] = {}  # ids not answered to their clients, ascending
         self._waiting: dict[int, _Waiting] = {}
         self._leader_changed = asyncio.Event()
+        self._avoided: dict[int, float] = {}  # server id -> until when it gets no reads
 
     # ----------------------------------------------------------------- news
 
@@ -127,6 +131,9 @@ class Router:
         if known is not None:
             self.lost(known.introduction)
         self._servers[newcomer.server_id] = _Server(newcomer)
+        found_again = newcomer is self._lost_leader and self._term_leader == newcomer.server_id
+        if found_again and self.term > self._vacant_term:
+            self._set_leader(self.term, newcomer.server_id)  # if it still leads; else it refuses
         return True
 
     def lost(self, gone: Introduction) -> None:
@@ -140,7 +147,7 @@ class Router:
             return
         del self._servers[gone.server_id]
         if self.leader == gone.server_id:
-            self.leader = 0
+            self.leader, self._lost_leader = 0, gone
         for identity in list(server.waiting):
             self._lose(identity)
 
@@ -352,6 +359,8 @@ class Router:
                 raise NotLeader(NO_LEADER) from None
             if reply.status is not Status.NOT_LEADER:
                 return reply, server, term
+            if request.read:
+                self._avoid(server)
             await self._refused(server, term, reply)
 
     async def read(self, request: Request) -> tuple[Reply, int]:
@@ -367,13 +376,20 @@ class Router:
                 raise NotLeader(NO_LEADER) from None
             if reply.status is not Status.NOT_LEADER:
                 return reply, server
+            if request.read:
+                self._avoid(server)
             await self._pause(deadline)
 
     async def tell(self, request: Request, server_id: int, timeout: float | None = None) -> Reply:
-        """A request that only ``server_id`` can answer. Raises ``ServerLost``, ``TimeoutError``."""
+        """A request that only ``server_id`` can answer. Raises ``ServerLost``, ``TimeoutError``.
+
+        ``timeout``: seconds; if none is given, the request's own, and time for the answer.
+        """
         if not self.alive(server_id):
             raise ServerLost
-        deadline = asyncio.get_running_loop().time() + (timeout or limits.QUERY_SECONDS_MAX)
+        deadline = self._deadline(request)
+        if timeout is not None:
+            deadline = asyncio.get_running_loop().time() + timeout
         return await self._ask(server_id, request, deadline, 0)
 
     def notify(self, request: Request) -> None:
@@ -422,12 +438,18 @@ class Router:
         patience = min(deadline, asyncio.get_running_loop().time() + self._timeout)
         while not self._servers:
             await self._pause(patience)
-        if self.alive(self.home) and self.may_read(self.home):
-            return self.home, 0
+        now = asyncio.get_running_loop().time()
         servers = self.servers()
         # Only if none of those is there is one asked that may be far behind, or no member.
-        readers = [server for server in servers if self.may_read(server)] or servers
+        readers = [s for s in servers if self.may_read(s) and self._avoided.get(s, 0.0) < now]
+        if self.home in readers:
+            return self.home, 0
+        readers = readers or servers
         return readers[request.id % len(readers)], 0
+
+    def _avoid(self, server: int) -> None:
+        """It has no state to read from: diverged, and not yet mended."""
+        self._avoided[server] = asyncio.get_running_loop().time() + AVOID_SECONDS
 
     async def _wait_for_leader(self, deadline: float, after: int = 0) -> tuple[int, int]:
         """(server, term) once a living server leads in a term later than ``after``.

@@ -35,7 +35,7 @@ from actors.addresses import Place
 from actors.administration_server import FIRST_TOKEN, GatewayMet, PeerMet, PeerRefused
 from actors.assembly import Assembly, Inbox, ServerSettings, Surroundings
 from actors.envelope import lost_directory_text
-from actors.errors import DirectoryRefused
+from actors.errors import DirectoryRefused, Restart
 from actors.identity import DataDirectory, removed_text
 from actors.info import raft_info, storage_info
 from actors.logs import configure_logs
@@ -54,6 +54,7 @@ log = structlog.get_logger()
 # (Python's default is 5 ms): heartbeats must not wait for queries.
 SWITCH_INTERVAL_SECONDS = 0.001
 EXIT_STATUS_FAILURE = 70  # sysexits.h: internal software error
+EXIT_STATUS_RESTART = 75  # sysexits.h: temporary, try again
 # The administrator's own tokens begin above it, so nobody waits for an answer with this one.
 HANDOVER_TOKEN = FIRST_TOKEN
 HANDOVER_POLL_SECONDS = 0.005
@@ -144,6 +145,7 @@ class ServerActor:
             on_down=lambda peer: self._inbox.post(PeerDown(peer)),
             on_unreachable=lambda peer: self._inbox.post(Unreachable(peer)),
             on_gateway_down=self._gateway_down,
+            on_gateway_back=self._announce_again,
         )
         surroundings = Surroundings(
             run_reads=self._run_reads,
@@ -240,8 +242,12 @@ class ServerActor:
                 self._meet_server(newcomer)
             elif self._transport.meet(newcomer):
                 self._inbox.post(GatewayMet(newcomer.server_id, newcomer.address))
-                self._assembly.announce_again()
-                self._inbox.post(Tick(now_ms()))
+                self._announce_again()
+
+    def _announce_again(self) -> None:
+        """A gateway may not know who leads."""
+        self._assembly.announce_again()
+        self._inbox.post(Tick(now_ms()))
 
     def _meet_server(self, newcomer: Introduction) -> None:
         server_id, sender = newcomer.server_id, self._assembly.sender
@@ -322,6 +328,7 @@ class ServerActor:
                 for m in status.membership.members
             ],
             "dropped": status.dropped,
+            "health": assembly.machine.health or "ok",
         }
 
     # ----------------------------------------------------------------- threads
@@ -351,6 +358,9 @@ class ServerActor:
 
     def _fail(self, error: BaseException) -> None:
         """A thread or the disk failed: end the process; the next one starts from the disk."""
+        if isinstance(error, Restart):
+            log.warning("starting again", reason=str(error))
+            os._exit(EXIT_STATUS_RESTART)
         log.critical("server failed", error=repr(error), exc_info=error)
         os._exit(EXIT_STATUS_FAILURE)
 
@@ -367,8 +377,10 @@ class ServerActor:
     def _inform(self, request: Request) -> Reply:
         if request.op is Op.RAFT_INFO:
             return raft_info(request, self._assembly.core, self._assembly.replica)
-        server_id = self._settings.server_id
-        return storage_info(request, self._assembly.replica, self._directory, server_id)
+        server_id, machine = self._settings.server_id, self._assembly.machine
+        return storage_info(
+            request, self._assembly.replica, self._directory, server_id, machine.health
+        )
 
 
 def _left_text(server_id: int) -> str:

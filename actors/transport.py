@@ -2,19 +2,22 @@
 
 Nothing here waits. A message that cannot be sent is dropped: Raft repeats it, and a gateway whose
 reply is lost asks again. A peer's death is noticed by its ``watch`` call, which ends in an error
-when the process goes, some milliseconds later.
+when the process goes, some milliseconds later. When only the connection breaks the error is
+another one: the peer may live beyond a partition. It is kept then and looked for, because nobody
+will introduce it again.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 import structlog
-from ray.exceptions import RayError
+from ray.exceptions import ActorUnavailableError, RayError
 
 from actors.protocol import Reply, encode_replies
 
@@ -23,6 +26,8 @@ __all__ = ["FOREIGN", "LOST", "REMOVED", "Introduction", "Transport"]
 log = structlog.get_logger()
 
 WATCH_POLL_SECONDS = 0.25
+# Between two looks for a peer to which the connection broke.
+LOOK_AGAIN_SECONDS = 0.5
 
 # Why a server is refused: it was removed from the cluster; it comes without the data directory that
 # it had; it belongs to another cluster. The first two end it.
@@ -56,14 +61,18 @@ class Transport:
         on_down: Callable[[int], None],
         on_unreachable: Callable[[int], None],
         on_gateway_down: Callable[[int], None],
+        on_gateway_back: Callable[[], None],
     ) -> None:
         self._server_id = server_id
         self._on_down = on_down
         self._on_unreachable = on_unreachable
         self._on_gateway_down = on_gateway_down
+        self._on_gateway_back = on_gateway_back
         self._peers: dict[int, Introduction] = {}
         self._gateways: dict[int, Introduction] = {}  # by key
         self._watches: dict[Any, Introduction] = {}
+        self._looks: dict[Any, Introduction] = {}  # calls to those that are looked for
+        self._out_of_sight: list[tuple[float, Introduction]] = []  # when to look for whom
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
 
@@ -142,19 +151,69 @@ class Transport:
 
     def _watch(self) -> None:
         while True:
+            self._look_again()
             with self._lock:
-                watches = list(self._watches)
-            if not watches:
+                calls = [*self._watches, *self._looks]
+            if not calls:
                 threading.Event().wait(WATCH_POLL_SECONDS)
                 continue
-            done, _ = ray.wait(watches, num_returns=1, timeout=WATCH_POLL_SECONDS)
+            done, _ = ray.wait(calls, num_returns=1, timeout=WATCH_POLL_SECONDS)
             for reference in done:
-                self._gone(reference)
+                self._ended(reference)
 
-    def _gone(self, reference: Any) -> None:
-        """A watch call ended: the process is dead, or has stopped on purpose."""
+    def _ended(self, reference: Any) -> None:
+        """A watch call ended, or a look did, with an answer or without."""
         with self._lock:
-            gone = self._watches.pop(reference)
+            found = self._looks.pop(reference, None)
+            peer = found or self._watches.pop(reference)
+        try:
+            ray.get(reference)
+        except ActorUnavailableError:
+            self._lost_sight(peer, news=found is None)
+        except RayError:
+            self._gone(peer)
+        else:
+            if found is None:
+                self._gone(peer)
+            else:
+                self._found_again(peer)
+
+    def _lost_sight(self, peer: Introduction, *, news: bool) -> None:
+        """The connection broke. The peer may be dead, or on the other side of a partition."""
+        self._out_of_sight.append((time.monotonic() + LOOK_AGAIN_SECONDS, peer))
+        if news:
+            log.info("out of sight", kind=peer.kind, id=peer.server_id, life=peer.incarnation)
+            if peer.kind == "server":
+                self._on_unreachable(peer.server_id)
+
+    def _look_again(self) -> None:
+        """Look for those that are out of sight, and have not been replaced meanwhile."""
+        due = [peer for at, peer in self._out_of_sight if at <= time.monotonic()]
+        if not due:
+            return
+        self._out_of_sight = [entry for entry in self._out_of_sight if entry[1] not in due]
+        for peer in due:
+            if self._is_known(peer):
+                look = peer.handle.describe.remote()
+                with self._lock:
+                    self._looks[look] = peer
+
+    def _is_known(self, peer: Introduction) -> bool:
+        if peer.kind == "gateway":
+            return self._gateways.get(peer.key) is peer
+        return self._peers.get(peer.server_id) is peer
+
+    def _found_again(self, peer: Introduction) -> None:
+        log.info("in sight again", kind=peer.kind, id=peer.server_id, life=peer.incarnation)
+        watch = peer.handle.watch.remote()
+        with self._lock:
+            self._watches[watch] = peer
+        if peer.kind == "gateway":
+            self._on_gateway_back()
+
+    def _gone(self, gone: Introduction) -> None:
+        """The process is dead, or has stopped on purpose."""
+        with self._lock:
             if gone.kind == "gateway":
                 self._gateways.pop(gone.key, None)
             elif self._peers.get(gone.server_id) is gone:
