@@ -67,6 +67,8 @@ class CoreConfig:
     persist_stall_max_ms: int = 10_000
     # Ask whether an election could be won before raising the term (dissertation, 9.6).
     pre_vote: bool = True
+    # Stand for election. Off for a server that votes and keeps its log but has no state to serve.
+    campaign: bool = True
     # Leaders without a majority step down; followers of a live leader ignore vote requests
     # (dissertation, 6.2 and 4.2.3).
     check_quorum: bool = True

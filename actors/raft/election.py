@@ -42,6 +42,8 @@ def _may_campaign(state: State) -> bool:
     While its removal is not committed, it may be the only server left with a log that others
     accept (dissertation, 4.2.2): it asks for votes, but does not count its own.
     """
+    if not state.config.campaign:
+        return False
     log = state.log
     index, membership = log.configuration
     if state.id in membership.voters:

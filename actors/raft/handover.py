@@ -18,7 +18,7 @@ from actors.raft.progress import Progress
 from actors.raft.ready import ProgressState, RefusalReason, Refused
 from actors.raft.state import Handover, Leadership, State
 
-__all__ = ["expire", "handle_transfer", "leave", "proceed"]
+__all__ = ["expire", "handle_transfer", "leave", "proceed", "repeat"]
 
 
 def handle_transfer(state: State, message: TransferLeadership) -> None:
@@ -90,13 +90,16 @@ def proceed(state: State, leadership: Leadership) -> None:
         state.become_follower(state.term, 0)
 
 
+def repeat(leadership: Leadership) -> None:
+    """At a heartbeat: what the successor was told may have been lost."""
+    if leadership.handover is not None:
+        leadership.handover.told = False
+
+
 def expire(state: State, leadership: Leadership) -> None:
-    """At a heartbeat: give up when the time is over, else tell the successor again."""
+    """Give up when the time is over."""
     handover = leadership.handover
-    if handover is None:
-        return
-    if state.now_ms < handover.deadline_ms:
-        handover.told = False
+    if handover is None or state.now_ms < handover.deadline_ms:
         return
     leadership.handover = None
     if handover.token is None:

@@ -87,13 +87,14 @@ def tick(state: State, leadership: Leadership) -> None:
     if cut_off or (state.other_voters and stalled_ms > config.persist_stall_max_ms):
         state.become_follower(state.term, 0)
         return
+    handover.expire(state, leadership)
+    if state.leadership is None:
+        return
     if 0 < leadership.commit_notice_deadline_ms <= now_ms:
         _spread_commit(state, leadership)
     if now_ms < leadership.heartbeat_deadline_ms:
         return
-    handover.expire(state, leadership)
-    if state.leadership is None:
-        return
+    handover.repeat(leadership)
     changes.forget_removed(state, leadership)
     for progress in leadership.progress.values():
         transfers.expire(progress, now_ms)

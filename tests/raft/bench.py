@@ -8,12 +8,15 @@ from typing import Any, TypeVar
 from actors.raft import invariants
 from actors.raft.config import CoreConfig
 from actors.raft.core import RaftCore
+from actors.raft.membership import Membership
 from actors.raft.messages import (
     Append,
     AppendReply,
     Applied,
+    ChangeMembership,
     Entry,
     EntryKind,
+    MembershipChange,
     Message,
     PeerMessage,
     Persisted,
@@ -24,7 +27,7 @@ from actors.raft.messages import (
     VoteReply,
     VoteRequest,
 )
-from actors.raft.ready import HardState, Ready, Restored, Role, SnapshotMark
+from actors.raft.ready import HardState, Ready, RefusalReason, Restored, Role, SnapshotMark
 
 NO_MARK = SnapshotMark(0, 0)
 M = TypeVar("M")
@@ -187,3 +190,18 @@ def role(core: RaftCore) -> Role:
 def terms_of(core: RaftCore) -> list[int]:
     log = core.log
     return [log.term_at(index) for index in range(log.first_index, log.last_index + 1)]
+
+
+def config(index: int, term: int, membership: Membership) -> Entry:
+    """A CONFIG entry."""
+    return Entry(index, term, EntryKind.CONFIG, membership.encode())
+
+
+def change(core: RaftCore, request: MembershipChange, token: int = 9) -> RefusalReason | None:
+    """Ask for a change; why it was refused, if it was."""
+    done = step(core, ChangeMembership(token, request))
+    assert len(done.proposed) + len(done.refused) == 1, done.readies
+    if done.refused:
+        assert done.refused[0].token == token
+        return RefusalReason(done.refused[0].reason)
+    return None

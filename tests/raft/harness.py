@@ -535,27 +535,35 @@ class Cluster:
     def _has_settled(self, goal: Entry) -> bool:
         """All members have the goal, the membership asks for nothing more, and a voter leads."""
         members = self.membership.members
-        cores = [server.core for server in self.servers.values() if server.core is not None]
-        newest = max(core.term for core in cores)
-        leaders = [c.server_id for c in cores if c.role is Role.LEADER and c.term == newest]
-        return set(leaders) <= set(self.membership.voters) and all(
+        leader = self._newest_leader()
+        return leader in self.membership.voters and all(
             self.servers[member.server_id].machine.index >= goal.index
             and member.role is not MemberRole.JOINING
             and not member.replaces
             for member in members
         )
 
+    def _newest_leader(self) -> int:
+        """Whoever leads in the newest term that a member knows; 0 if nobody does."""
+        known = [self.servers[i].core for i in self.membership.ids]
+        newest = max(core.term for core in known if core is not None)
+        for server_id, server in self.servers.items():
+            core = server.core
+            if core is not None and core.role is Role.LEADER and core.term == newest:
+                return server_id
+        return 0
+
     def _propose_once(self) -> Entry | None:
         """Propose to the newest leader; the entry that the whole cluster must reach."""
-        cores = [server.core for server in self.servers.values() if server.core is not None]
-        newest = max(core.term for core in cores)
-        for core in cores:
-            if core.role is Role.LEADER and core.term == newest:
-                refused = self.count["refused"]
-                self.propose(self.servers[core.server_id])
-                self.drain(self.servers[core.server_id])
-                if self.count["refused"] == refused and core.role is Role.LEADER:
-                    return core.log.entry(core.last_index)
+        leader = self._newest_leader()
+        core = self.servers[leader].core if leader else None
+        if core is None:
+            return None
+        refused = self.count["refused"]
+        self.propose(self.servers[leader])
+        self.drain(self.servers[leader])
+        if self.count["refused"] == refused and core.role is Role.LEADER:
+            return core.log.entry(core.last_index)
         return None
 
     def report(self) -> str:

@@ -24,10 +24,13 @@ from hypothesis import strategies as st
 from actors.raft import invariants
 from actors.raft.config import CoreConfig
 from actors.raft.core import RaftCore
+from actors.raft.membership import MemberEntry, MemberRole, Membership
 from actors.raft.messages import (
+    AddMember,
     Append,
     AppendReply,
     Applied,
+    ChangeMembership,
     Entry,
     EntryKind,
     Heartbeat,
@@ -35,10 +38,14 @@ from actors.raft.messages import (
     Persisted,
     PreVoteReply,
     PreVoteRequest,
+    RemoveMember,
+    SetRole,
     SnapshotChunk,
     SnapshotReply,
     SnapshotRestored,
     Tick,
+    TimeoutNow,
+    TransferLeadership,
     VoteReply,
     VoteRequest,
 )
@@ -117,6 +124,16 @@ def test_an_acknowledgement_of_entries_that_do_not_exist_is_dropped() -> None:
     assert (core.dropped, core.commit_index) == (2, 0)
 
 
+CONFIGS = [
+    (EntryKind.CONFIG, membership.encode())
+    for membership in (
+        Membership.of_voters((1, 2, 3)),
+        Membership.of_voters((1,)),
+        Membership.of_voters((2, 4)),
+        Membership.of_voters((1, 2)).with_added(MemberEntry(4, MemberRole.JOINING, replaces=2)),
+        Membership.of_voters((2,)).with_added(MemberEntry(9, MemberRole.LEARNER)),
+    )
+]
 number = st.integers(0, 6)
 head = (st.integers(0, 6), st.integers(1, 4), st.just(1))
 
@@ -127,7 +144,10 @@ def appends(draw: st.DrawFn) -> Append:
     terms = draw(st.lists(number, max_size=3))
     if draw(st.booleans()):
         terms.sort()
-    new = tuple(E(previous + 1 + i, term, EntryKind.COMMAND, b"") for i, term in enumerate(terms))
+    bodies = [(EntryKind.COMMAND, b""), (EntryKind.CONFIG, b"?"), *CONFIGS]
+    new = tuple(
+        E(previous + 1 + i, term, *draw(st.sampled_from(bodies))) for i, term in enumerate(terms)
+    )
     term, sender = draw(head[0]), draw(head[1])
     return Append(term, sender, 1, previous, draw(number), draw(number), new)
 
@@ -153,10 +173,23 @@ peer_messages = st.one_of(
         st.integers(0, 3),
     ),
     st.builds(SnapshotReply, *head, number, number, number),
+    st.builds(TimeoutNow, *head, number),
+)
+requests = st.one_of(
+    st.builds(TransferLeadership, number, number),
+    st.builds(
+        ChangeMembership,
+        number,
+        st.one_of(
+            st.builds(AddMember, number, st.sampled_from(MemberRole), st.just(""), number),
+            st.builds(RemoveMember, number),
+            st.builds(SetRole, number, st.sampled_from(MemberRole)),
+        ),
+    ),
 )
 
 
-@given(st.lists(st.one_of(peer_messages, st.integers(1, 300), st.none()), max_size=30))
+@given(st.lists(st.one_of(peer_messages, requests, st.integers(1, 300), st.none()), max_size=30))
 @settings(max_examples=300, deadline=None)
 def test_no_sequence_of_messages_makes_a_core_fail(events: list[Any]) -> None:
     """Lies may break consensus, but never an assertion: its invariants hold in each core."""
@@ -179,7 +212,9 @@ def test_no_sequence_of_messages_makes_a_core_fail(events: list[Any]) -> None:
                 core.step(Applied(ready.committed[-1].index))
             for chunk in ready.snapshot_chunks:
                 if chunk.last:
-                    core.step(SnapshotRestored(chunk.index, chunk.snapshot_term))
+                    membership = Membership.of_voters((1, 2, 5)) if chunk.index % 2 else None
+                    restored = SnapshotRestored(chunk.index, chunk.snapshot_term, membership)
+                    core.step(restored)
     invariants.check(core)
 
 

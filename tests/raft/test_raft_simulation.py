@@ -38,19 +38,28 @@ def run(seed: int, faults: Faults | None = None, duration_ms: int = DURATION_MS)
 def test_the_runs_met_every_fault_that_they_are_for() -> None:
     if TOTAL["blocks"] < 10:
         pytest.skip("only a part of the runs was made")
-    least = {"installed": 5}
+    least = {"installed": 5, "TimeoutNow": 10, "NOT_CAUGHT_UP": 1, "lost": 10}
     for name in (
+        "AddMember",
         "AppendReply",
+        "CHANGE_IN_PROGRESS",
         "HeartbeatReply",
+        "NOT_CAUGHT_UP",
         "PreVoteReply",
+        "RemoveMember",
+        "SetRole",
         "SnapshotReply",
+        "TimeoutNow",
         "crashes",
         "installed",
         "leaders",
+        "lost",
+        "memberships",
         "partitions",
         "reads",
         "reads_failed",
         "refused",
+        "removed",
         "snapshots",
     ):
         assert TOTAL[name] >= least.get(name, 20), (name, TOTAL)
