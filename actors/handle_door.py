@@ -204,7 +204,7 @@ async def _answering(work: Callable[[], Awaitable[Answer]]) -> Answer:
     except NotDone as error:
         return _error(codes.DATABASE_UNAVAILABLE, str(error))
     except OutcomeUnknown as error:
-        return _error(codes.COMMIT_OUTCOME_UNKNOWN, str(error), "unknown")
+        return _error(codes.COMMIT_OUTCOME_UNKNOWN, str(error))
     except ServerLost:
         return _error(codes.LEADER_SWITCH, LOST)
     except TimeoutError:
@@ -228,5 +228,7 @@ def _failure(reply: Reply) -> Answer | None:
     return None
 
 
-def _error(code: str, message: str, outcome: str = "not done") -> Answer:
+def _error(code: str, message: str) -> Answer:
+    """One code says that the thing may have been done, or was done though its rows are lost."""
+    outcome = "unknown" if code == codes.COMMIT_OUTCOME_UNKNOWN else "not done"
     return {"error": (code, message, outcome)}

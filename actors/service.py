@@ -24,6 +24,7 @@ from actors.sessions import Cursor, OpenTransaction, Sessions
 from bolt.errors import BoltError
 from bolt.messages import Success
 from bolt.records import decode_parameters, encode_message
+from bolt.status import COMMIT_OUTCOME_UNKNOWN
 from bolt.versions import Dialect
 from graph.cypher.budget import QueryLimits
 from graph.engine import Engine, Prepared, Result, Transaction, run_batch
@@ -313,7 +314,7 @@ class QueryService:
             if item.request.count:
                 executed.body, executed.rows = cursor.fetch(item.request.count)
         except Exception as error:  # the write is in the log all the same: only its rows are lost
-            executed.error = _internal(error)
+            executed.error = _done_without_rows(_internal(error).message)
         return executed
 
     def committed(self, executed: Executed, index: int) -> Reply:
@@ -335,7 +336,7 @@ class QueryService:
         try:
             self.sessions.add_cursor(item.gateway, request.id, item.owner, cursor)
         except GraphError as error:
-            return self.failed(item, error)
+            return self.failed(item, _done_without_rows(error.message))
         rows, wanted = executed.rows, request.count
         full = wanted < 0 or rows < wanted
         status = Status.PARTIAL if full else Status.MORE
@@ -421,6 +422,15 @@ def describe(error: BaseException) -> tuple[str, str]:
         return error.code, error.message
     internal = _internal(error)
     return internal.code, internal.message
+
+
+def _done_without_rows(why: str) -> GraphError:
+    """A code that nobody retries: the write is committed."""
+    return GraphError(
+        f"The write was committed, but its rows cannot be given: {why} Do not run it again; read "
+        "what you need.",
+        code=COMMIT_OUTCOME_UNKNOWN,
+    )
 
 
 def _internal(error: BaseException) -> GraphError:
