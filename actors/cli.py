@@ -25,7 +25,15 @@ FAILURE_STATUS = 1
 
 # First word -> "module:function"; the function gets the arguments after the word, and its value is
 # the exit status.
-SUBCOMMANDS: dict[str, str] = {}
+SUBCOMMANDS: dict[str, str] = {
+    "servers": "actors.administration_commands:servers",
+    "add-server": "actors.administration_commands:add_server",
+    "remove-server": "actors.administration_commands:remove_server",
+    "replace-server": "actors.administration_commands:replace_server",
+    "promote-server": "actors.administration_commands:promote_server",
+    "demote-server": "actors.administration_commands:demote_server",
+    "transfer-leadership": "actors.administration_commands:transfer_leadership",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

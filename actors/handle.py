@@ -22,6 +22,16 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
+from actors.administration import (
+    AddServer,
+    DemoteServer,
+    PromoteServer,
+    RemoveServer,
+    ReplaceServer,
+    ShowServers,
+    Statement,
+    TransferTo,
+)
 from actors.errors import RayftError
 from actors.protocol import DIALECTS
 from bolt.hydration import packer_for
@@ -165,9 +175,14 @@ class _Session:
         self.used_at = time.monotonic()
 
     def call(self, what: str, **arguments: Any) -> dict[str, Any]:
+        """A request that belongs to this session."""
+        return self.ask(what, session=self.number, **arguments)
+
+    def ask(self, what: str, **arguments: Any) -> dict[str, Any]:
+        """A request to the gateway."""
         import ray
 
-        reference = self.gateway.ask.remote(what, {"session": self.number, **arguments})
+        reference = self.gateway.ask.remote(what, arguments)
         try:
             return self._checked(ray.get(reference, timeout=CALL_SECONDS_MAX))
         except ray.exceptions.RayError as error:
@@ -348,6 +363,39 @@ class Database:
                 continue
         return sorted(found, key=lambda s: s["server_id"])
 
+    def servers(self) -> list[Record]:
+        """SHOW SERVERS: one record for each server, as the leader sees it."""
+        return self._statement(ShowServers())
+
+    def add_server(self, server_id: int, address: str, *, learner: bool = False) -> str:
+        """Add a server that runs and waits to be added, at host:rpc_port; what was done.
+
+        It votes as soon as it has caught up (``servers`` shows how far it is); a ``learner`` never
+        does. Like the five methods below it raises ``QueryError``: with ``outcome`` "not done" if
+        the change was refused, with "unknown" if the leader was lost on the way.
+        """
+        return self._changed(AddServer(server_id, address, learner))
+
+    def remove_server(self, server_id: int) -> str:
+        """Remove a server for ever: its id is not used again."""
+        return self._changed(RemoveServer(server_id))
+
+    def replace_server(self, old_id: int, server_id: int, address: str) -> str:
+        """Put a server that runs and waits to be added in the place of an old or dead one."""
+        return self._changed(ReplaceServer(old_id, server_id, address))
+
+    def promote_server(self, server_id: int) -> str:
+        """Let a learner vote."""
+        return self._changed(PromoteServer(server_id))
+
+    def demote_server(self, server_id: int) -> str:
+        """Make a learner of a server that votes."""
+        return self._changed(DemoteServer(server_id))
+
+    def transfer_leadership(self, server_id: int = 0) -> str:
+        """Let another server lead; 0: the one that has come farthest."""
+        return self._changed(TransferTo(server_id))
+
     def close(self) -> None:
         """Let go of what this handle has open; stop the cluster if ``connect`` started it."""
         import ray
@@ -400,6 +448,17 @@ class Database:
             raise QueryError(*answer["error"])
         index = {name: i for i, name in enumerate(answer["fields"])}
         return [Record(index, row) for row in answer["rows"]]
+
+    def _statement(self, statement: Statement) -> list[Record]:
+        """The rows of a statement about the cluster."""
+        text = "SHOW SERVERS" if isinstance(statement, ShowServers) else str(statement)
+        answer = self._session().ask("administer", query=text)
+        index = {name: i for i, name in enumerate(answer["fields"])}
+        return [Record(index, row) for row in answer["rows"]]
+
+    def _changed(self, statement: Statement) -> str:
+        (record,) = self._statement(statement)
+        return str(record["result"])
 
     def _names(self, prefix: str) -> list[str]:
         import ray

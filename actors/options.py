@@ -223,6 +223,11 @@ and start this on the first host, with 2 and 3 in place of 1 on the others:
     memgraph_ha --server_id 1 --coordination_config_file coordination.json
                 --raft_config_file raft.json
 
+\b
+Commands about a running cluster, each with a --help of its own:
+    memgraph_ha servers | add-server | remove-server | replace-server
+                | promote-server | demote-server | transfer-leadership
+
 Flags may be written with dashes in place of underscores, and with a space or = before the value.
 """
 
