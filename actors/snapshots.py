@@ -1,10 +1,7 @@
 """Snapshots on disk: written whole or not at all, checked when read, sent in chunks.
 
-A snapshot file is::
-
-    magic "RFTSNAP1" | meta bytes u32 | meta (JSON) | section ... | end
-    section: length u32 | crc32 u32 | bytes        (sections are pieces of one stream)
-    end:     length 0 u32 | crc32 of the whole stream u32
+A snapshot file (``snapshot_file.py``) has a ``SnapshotMeta`` as its head and an image of the graph
+as its stream.
 
 It is written to a temporary name, synced, renamed, and the directory synced; only then is the log
 cut. The one before it is removed after that, unless a follower is being sent it: each chunk that is
@@ -16,18 +13,18 @@ Format 1 had no membership in its meta data; it is still read.
 
 from __future__ import annotations
 
-import json
-import struct
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from actors import limits
 from actors.disk import AppendFile, Disk
 from actors.errors import DAMAGED, DirectoryRefused, DiskFailure
 from actors.raft.membership import Membership
+from actors.snapshot_file import FileReader, file_pieces
+from graph.errors import CorruptionError
 
 __all__ = ["SnapshotMeta", "SnapshotStore", "mark_of"]
 
@@ -35,12 +32,6 @@ FORMAT_VERSION = 2
 _READABLE = (1, FORMAT_VERSION)
 
 _MAGIC = b"RFTSNAP1"
-_LENGTH = struct.Struct("<I")
-_SECTION = struct.Struct("<II")
-# A piece of the stream in the file; also what is held in memory while reading.
-SECTION_BYTES_MAX = 16 * 2**20
-# The head: nearly all of it is the outcome table, 32 digits for each of at most outcomes.IDS_MAX.
-META_BYTES_MAX = 64 * 2**20
 # A file is synced each time that it has grown by this: the log's own syncs, on the same disk, must
 # not wait for the whole of it.
 SYNC_BYTES = 8 * 2**20
@@ -86,16 +77,20 @@ class SnapshotStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._leases: dict[int, tuple[str, float]] = {}  # peer: file, until when
-        self._directory = directory
+        self.directory = directory
         self._incoming: AppendFile | None = None
         disk.make_directory(directory)
         for name in disk.names(directory):
             if name.endswith((".tmp", ".part")):
                 disk.remove(self._path(name))
 
+    def names(self) -> list[str]:
+        """Names of the snapshots, the oldest first."""
+        return [n for n in self._disk.names(self.directory) if n.endswith(".snapshot")]
+
     def newest(self) -> str | None:
         """Name of the newest snapshot."""
-        names = [n for n in self._disk.names(self._directory) if n.endswith(".snapshot")]
+        names = self.names()
         return names[-1] if names else None
 
     def save(self, meta: SnapshotMeta, stream: Iterable[bytes]) -> str:
@@ -106,7 +101,7 @@ class SnapshotStore:
         file = self._disk.append(temporary)
         try:
             unsynced = 0
-            for piece in _file_pieces(meta, stream):
+            for piece in file_pieces(_MAGIC, asdict(meta), stream):
                 file.write(piece)
                 unsynced += len(piece)
                 if unsynced >= SYNC_BYTES:
@@ -121,11 +116,11 @@ class SnapshotStore:
 
     def load(self, name: str) -> tuple[SnapshotMeta, Iterator[bytes]]:
         """Meta data, and the stream as an iterator that checks as it goes."""
-        meta, offset = self._read_meta(name)
-        return meta, self._sections(name, offset)
+        meta, reader = self._open(name)
+        return meta, self._stream(name, reader)
 
     def meta(self, name: str) -> SnapshotMeta:
-        return self._read_meta(name)[0]
+        return self._open(name)[0]
 
     def size(self, name: str) -> int:
         return self._disk.size(self._path(name))
@@ -138,7 +133,7 @@ class SnapshotStore:
         It is not removed before the peer has not asked for ``limits.SNAPSHOT_LEASE_SECONDS``.
         """
         with self._lock:
-            names = [n for n in self._disk.names(self._directory) if n.endswith(".snapshot")]
+            names = [n for n in self._disk.names(self.directory) if n.endswith(".snapshot")]
             wanted = _name(index, term)
             name = wanted if wanted in names else names[-1] if names else None
             self._leases.pop(peer, None)
@@ -179,8 +174,8 @@ class SnapshotStore:
         self._incoming.sync()
         self._incoming.close()
         self._incoming = None
-        meta, offset = self._read_meta(_INCOMING)
-        for _ in self._sections(_INCOMING, offset):
+        meta, stream = self.load(_INCOMING)
+        for _ in stream:
             pass
         name = _name(meta.index, meta.term)
         self._disk.rename(self._path(_INCOMING), self._path(name))
@@ -203,53 +198,34 @@ class SnapshotStore:
     # ----------------------------------------------------------------- files
 
     def _path(self, name: str) -> str:
-        return f"{self._directory}/{name}"
+        return f"{self.directory}/{name}"
 
     def _remove_older(self, name: str) -> None:
         with self._lock:
             kept = self._lent()
-            for other in self._disk.names(self._directory):
+            for other in self._disk.names(self.directory):
                 if other.endswith(".snapshot") and other < name and other not in kept:
                     self._disk.remove(self._path(other))
 
-    def _read_meta(self, name: str) -> tuple[SnapshotMeta, int]:
+    def _open(self, name: str) -> tuple[SnapshotMeta, FileReader]:
         path = self._path(name)
-        head = self._disk.read(path, 0, len(_MAGIC) + 2 * _LENGTH.size)
-        if not head.startswith(_MAGIC) or len(head) < len(_MAGIC) + 2 * _LENGTH.size:
-            raise _damaged(path, "it does not begin as a snapshot")
-        length, crc = _SECTION.unpack_from(head, len(_MAGIC))
-        text = self._disk.read(path, len(head), min(length, META_BYTES_MAX))
-        if len(text) < length or zlib.crc32(text) != crc:
-            raise _damaged(path, "its head does not check")
-        fields = json.loads(text)
+        reader = FileReader(partial(self._disk.read, path), self._disk.size(path), _MAGIC)
+        try:
+            fields = reader.head()
+        except CorruptionError as error:
+            raise _damaged(path, error) from error
         if fields["format"] not in _READABLE:
             raise DirectoryRefused(
                 f"{path} has format {fields['format']}, this version reads formats up to "
                 f"{FORMAT_VERSION}. Start the version that wrote it."
             )
-        return SnapshotMeta(**fields), len(head) + length
+        return SnapshotMeta(**fields), reader
 
-    def _sections(self, name: str, offset: int) -> Iterator[bytes]:
-        path = self._path(name)
-        total = 0
-        while True:
-            head = self._disk.read(path, offset, _SECTION.size)
-            if len(head) < _SECTION.size:
-                raise _damaged(path, "it ends too early")
-            length, crc = _SECTION.unpack(head)
-            offset += _SECTION.size
-            if length == 0:
-                if crc != total:
-                    raise _damaged(path, "its checksum does not match")
-                if self._disk.size(path) != offset:
-                    raise _damaged(path, "it goes on after its end")
-                return
-            data = self._disk.read(path, offset, min(length, SECTION_BYTES_MAX))
-            offset += length
-            if len(data) < length or zlib.crc32(data) != crc:
-                raise _damaged(path, f"the section before byte {offset} does not check")
-            total = zlib.crc32(data, total)
-            yield data
+    def _stream(self, name: str, reader: FileReader) -> Iterator[bytes]:
+        try:
+            yield from reader.stream()
+        except CorruptionError as error:
+            raise _damaged(self._path(name), error) from error
 
 
 def _name(index: int, term: int) -> str:
@@ -262,18 +238,5 @@ def mark_of(name: str) -> tuple[int, int]:
     return int(index), int(term)
 
 
-def _file_pieces(meta: SnapshotMeta, stream: Iterable[bytes]) -> Iterator[bytes]:
-    text = json.dumps(asdict(meta)).encode()
-    assert len(text) <= META_BYTES_MAX
-    yield _MAGIC + _SECTION.pack(len(text), zlib.crc32(text)) + text
-    total = 0
-    for part in stream:
-        for start in range(0, len(part), SECTION_BYTES_MAX):
-            piece = part[start : start + SECTION_BYTES_MAX]
-            total = zlib.crc32(piece, total)
-            yield _SECTION.pack(len(piece), zlib.crc32(piece)) + piece
-    yield _SECTION.pack(0, total)
-
-
-def _damaged(path: str, what: str) -> DirectoryRefused:
-    return DirectoryRefused(f"the snapshot {path} is damaged: {what}. " + DAMAGED)
+def _damaged(path: str, error: CorruptionError) -> DirectoryRefused:
+    return DirectoryRefused(f"the snapshot {path} is damaged: {error.message}. " + DAMAGED)

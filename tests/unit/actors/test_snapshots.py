@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from actor_fakes import MemoryDisk
 
-from actors import limits, snapshots
+from actors import limits, snapshot_file, snapshots
 from actors.errors import DirectoryRefused, DiskFailure
 from actors.snapshots import SnapshotMeta, SnapshotStore
 
@@ -52,7 +52,7 @@ def test_an_empty_stream_is_a_snapshot_too() -> None:
 
 
 def test_the_stream_is_kept_in_pieces_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "SECTION_BYTES_MAX", 10)
+    monkeypatch.setattr(snapshot_file, "SECTION_BYTES_MAX", 10)
     _, store, name = saved()
     _, stream = store.load(name)
     pieces = list(stream)
@@ -62,7 +62,7 @@ def test_the_stream_is_kept_in_pieces_of_bounded_size(monkeypatch: pytest.Monkey
 
 def test_the_head_may_be_larger_than_a_section(monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds the outcomes of a whole cluster's gateways."""
-    monkeypatch.setattr(snapshots, "SECTION_BYTES_MAX", 64)
+    monkeypatch.setattr(snapshot_file, "SECTION_BYTES_MAX", 64)
     store = SnapshotStore(MemoryDisk())
     large = SnapshotMeta(7, 2, "ab" * 16, "0f" * 5_000)
     name = store.save(large, STREAM)
@@ -161,7 +161,7 @@ def test_a_file_of_the_wrong_size_is_noticed() -> None:
 
 
 def test_sections_in_another_order_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "SECTION_BYTES_MAX", 8)
+    monkeypatch.setattr(snapshot_file, "SECTION_BYTES_MAX", 8)
     disk = MemoryDisk()
     store = SnapshotStore(disk)
     name = store.save(meta(), [b"a" * 8, b"b" * 8])
