@@ -200,12 +200,16 @@ def _id_used(server_id: int, core: RaftCore) -> str:
 def _unknown(statement: Statement, core: RaftCore) -> str:
     server_id = statement.old_id if isinstance(statement, ReplaceServer) else 0
     server_id = server_id or getattr(statement, "server_id", 0)
+    if core.membership.get(server_id) is not None:  # asked to lead
+        return f"Server {server_id} does not vote, so it cannot lead: PROMOTE SERVER {server_id}."
     there = ", ".join(str(i) for i in core.membership.ids)
     was = "is not" if server_id > core.membership.last_used_id else "is no longer"
     return f"Server {server_id} {was} a member of the cluster; its members are {there}."
 
 
 def _behind(statement: Statement, server_id: int) -> str:
+    if not server_id:
+        return "No other server that votes is up and has the whole log. SHOW SERVERS shows them."
     what = "vote" if isinstance(statement, PromoteServer) else "lead"
     return (
         f"Server {server_id} lacks too much of the log to {what}, or does not answer. Wait until "
