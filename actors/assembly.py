@@ -26,19 +26,23 @@ from actors.addresses import Place
 from actors.administration_server import Administrator
 from actors.disk import Disk
 from actors.dispatch import Dispatcher
+from actors.divergence import DigestWatch, Divergence
 from actors.envelope import Sender
 from actors.errors import DAMAGED, DirectoryRefused
 from actors.identity import Identity
 from actors.machine import StateMachine
+from actors.notes import ImageWanted
 from actors.protocol import Reply, Request
+from actors.quarantine import HollowReplica, QuarantinedMachine, open_case, resume
 from actors.raft.config import CoreConfig, Randomness
 from actors.raft.core import RaftCore
+from actors.raft.membership import Membership
 from actors.raft.messages import Applied
 from actors.raft.ready import Restored, Role, SnapshotMark
 from actors.replica import Replica, load_root
 from actors.server import FromPeer, RaftServer
 from actors.service import QueryService
-from actors.snapshots import SnapshotStore
+from actors.snapshots import SnapshotMeta, SnapshotStore
 from actors.wal import WriteAheadLog
 from actors.workers import LogThread, MachineThread, NewWorker, Worker, start_thread
 from graph.engine import Engine
@@ -62,6 +66,8 @@ class ServerSettings:
     replication_timeout_ms: int
     log_size_snapshot_threshold: int  # -1: no compaction
     address: str = ""  # host:rpc_port, by which others know this server
+    digest_entries: int = limits.DIGEST_ENTRIES  # between two comparisons of graphs
+    digest_seconds: float = limits.DIGEST_SECONDS
 
 
 class Directory(Protocol):
@@ -192,16 +198,10 @@ class Assembly:
         self.wal = WriteAheadLog(disk)
         recovered = self.wal.open()
         self.snapshots = SnapshotStore(disk, clock=self._around.clock)
+        self.case = resume(disk, self.snapshots)
         self.replica = Replica()
-        mark, membership = SnapshotMark(0, 0), None
-        name = self.snapshots.newest()
-        if name is not None:
-            meta, stream = self.snapshots.load(name)
-            self.replica.restore(meta, load_root(stream))
-            mark = SnapshotMark(meta.index, meta.term)
         try:
-            if name is not None:
-                membership = meta.decoded_membership()
+            mark, membership = self._load_state()
             restored = Restored.from_disk(recovered.hard_state, mark, recovered.entries, membership)
             self.core = RaftCore(
                 self._core_config(), restored, self._around.randomness, self.now_ms
@@ -217,6 +217,43 @@ class Assembly:
             torn_bytes=recovered.torn_bytes,
         )
 
+    def _load_state(self) -> tuple[SnapshotMark, Membership | None]:
+        """Take the newest snapshot's state; what the log follows on."""
+        name = self.snapshots.newest()
+        if self.case is None and name is not None:
+            try:
+                meta, stream = self.snapshots.load(name)
+                self.replica.restore(meta, load_root(stream))
+                return SnapshotMark(meta.index, meta.term), meta.decoded_membership()
+            except DirectoryRefused as error:
+                self._distrust(self.snapshots.meta(name), error)
+        if self.case is None:
+            return SnapshotMark(0, 0), None
+        self.replica = HollowReplica()
+        self.replica.applied_index = self.case.base_index
+        self.replica.applied_term = self.case.base_term
+        return SnapshotMark(self.case.base_index, self.case.base_term), self.case.membership()
+
+    def _distrust(self, meta: SnapshotMeta, error: DirectoryRefused) -> None:
+        """The newest snapshot's head is sound, its body is not.
+
+        The log behind it is sound as well, so this server can vote and acknowledge, and have the
+        state from another one. Without another one, raises ``error``.
+        """
+        membership = meta.decoded_membership()
+        voters = membership.voters if membership else self.settings.voters
+        if not set(voters) - {self.settings.server_id}:
+            raise error
+        log.critical("the newest snapshot is damaged", reason=str(error))
+        disk = self.directory.disk
+        damage = f"the snapshot of log index {meta.index} is damaged"
+        open_case(disk, Divergence(meta.index, meta.index, damage), self._time())
+        self.case = resume(disk, self.snapshots)
+
+    def _time(self) -> str:
+        """The time of day for a file's name: 20191231T235959Z."""
+        return self._around.now().iso_format()[:19].replace("-", "").replace(":", "") + "Z"
+
     def _core_config(self) -> CoreConfig:
         settings = self.settings
         fields: dict[str, Any] = {
@@ -227,6 +264,8 @@ class Assembly:
             "uncommitted_bytes_max": limits.UNCOMMITTED_BYTES_MAX,
         }
         fields.update(self._around.core)
+        if self.case is not None:
+            fields["campaign"] = False
         return CoreConfig(settings.server_id, settings.voters, **fields)
 
     def _build(self, inform: Callable[[Request], Reply]) -> None:
@@ -239,7 +278,8 @@ class Assembly:
             now=around.now,
             chance=around.chance,
         )
-        self.machine = StateMachine(
+        machine = StateMachine if self.case is None else QuarantinedMachine
+        self.machine = machine(
             self.replica,
             self.service,
             post=inbox.post,
@@ -249,7 +289,20 @@ class Assembly:
             on_cluster=self._cluster_known,
             replication_timeout_ms=settings.replication_timeout_ms,
             clock=around.clock,
+            server_id=settings.server_id,
+            voters=lambda: self.core.membership.voters,
+            on_divergence=lambda d: open_case(self.directory.disk, d, self._time()),
+            send_image=self._send_image,
+            watch=DigestWatch(
+                settings.server_id,
+                run=around.run_reads,
+                clock=around.clock,
+                entries=settings.digest_entries,
+                seconds=settings.digest_seconds,
+            ),
         )
+        if self.case is not None and isinstance(self.machine, QuarantinedMachine):
+            self.machine.quarantine(self.case, self.directory.disk)
         self.machine_thread = MachineThread(
             self.machine,
             self.snapshots,
@@ -308,6 +361,9 @@ class Assembly:
             administrator=self.administrator,
             dismiss=self._around.dismiss,
         )
+
+    def _send_image(self, peer: int, wanted: ImageWanted) -> None:
+        self.log_thread.send_image(peer, wanted, self.machine_thread.save_now)
 
     # ----------------------------------------------------------------- running
 

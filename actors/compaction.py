@@ -64,6 +64,10 @@ class Compaction:
         entries = self._index - self._snapshot_index
         return entries >= self._due or self._bytes >= limits.LOG_BYTES_MAX
 
+    def lacks(self, index: int) -> bool:
+        """Whether no snapshot stands for the log up to there."""
+        return self._snapshot_index < index
+
     def begin(self) -> None:
         """A snapshot is being written."""
         self._bytes = 0
@@ -82,6 +86,8 @@ class Compaction:
 
         ``sending`` is the index of an older snapshot that a follower is being sent, if any.
         """
+        if self._threshold < 0:
+            return 1
         kept = max(self._threshold // KEPT_PART, 1)
         first = max(index + 1 - kept, self._first_within(limits.LOG_KEPT_BYTES_MAX))
         if sending is not None:

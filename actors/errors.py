@@ -9,6 +9,7 @@
     ├── OutcomeUnknown               the write may or may not have been executed; never retryable
     ├── DirectoryRefused             wrong, foreign, locked or damaged data directory; untouched
     ├── Diverged                     this server's graph is wrong; the process must end
+    ├── Restart                      all is well, and goes on in a new process
     └── DiskFailure                  a write or sync failed; the process must end
 """
 
@@ -24,6 +25,7 @@ __all__ = [
     "OutcomeUnknown",
     "Overloaded",
     "RayftError",
+    "Restart",
 ]
 
 
@@ -64,6 +66,10 @@ class Diverged(RayftError):
 
     until it has another server's state (``quarantine.py``).
     """
+
+
+class Restart(RayftError):
+    """The process is to end, so that the next one starts from what is on the disk now."""
 
 
 class DiskFailure(RayftError):

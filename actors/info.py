@@ -8,6 +8,7 @@ from typing import Any
 
 from actors.identity import DataDirectory
 from actors.protocol import Reply, Request, Status
+from actors.quarantine import HollowReplica
 from actors.raft.core import RaftCore
 from actors.raft.ready import Role
 from actors.replica import Replica
@@ -28,18 +29,24 @@ def raft_info(request: Request, core: RaftCore, replica: Replica) -> Reply:
 
 
 def storage_info(
-    request: Request, replica: Replica, directory: DataDirectory, server_id: int
+    request: Request, replica: Replica, directory: DataDirectory, server_id: int, health: str
 ) -> Reply:
-    """Rows (server id, item, value) as a PackStream list of lists in ``body``."""
-    root = replica.head
-    nodes, relationships = root.node_count, root.relationship_count
-    items: list[tuple[str, Any]] = [
-        ("vertex_count", nodes),
-        ("edge_count", relationships),
-        ("average_degree", 2 * relationships / nodes if nodes else 0.0),
-        ("memory_usage", _memory_bytes()),
-        ("disk_usage", directory.bytes_on_disk()),
-    ]
+    """Rows (server id, item, value) as a PackStream list of lists in ``body``.
+
+    ``health`` has a row if it is not empty; a server without a state has no counts to show.
+    """
+    items: list[tuple[str, Any]] = []
+    if not isinstance(replica, HollowReplica):
+        root = replica.head
+        nodes, relationships = root.node_count, root.relationship_count
+        items = [
+            ("vertex_count", nodes),
+            ("edge_count", relationships),
+            ("average_degree", 2 * relationships / nodes if nodes else 0.0),
+        ]
+    items += [("memory_usage", _memory_bytes()), ("disk_usage", directory.bytes_on_disk())]
+    if health:
+        items.append(("health", health))
     rows = [[server_id, item, value] for item, value in items]
     return Reply(request.id, Status.DONE, body=_PACKER.pack(rows))
 

@@ -22,7 +22,7 @@ from actors import commands, limits
 from actors.commands import DigestAsked, TransactionId
 from actors.divergence import DigestWatch, Divergence
 from actors.errors import Diverged
-from actors.notes import DigestFound, Note, PeerNote
+from actors.notes import DigestFound, ImageWanted, Note, PeerNote
 from actors.protocol import Op, Reply, Status
 from actors.raft.messages import Entry, EntryKind
 from actors.raft.ready import RefusalReason, Role, SoftState
@@ -55,6 +55,7 @@ class StateMachine:
         server_id: this server's.
         voters: the members that vote.
         on_divergence: told when this server's graph is wrong, before ``Diverged`` is raised.
+        send_image: sends a server in quarantine a piece of a snapshot.
         watch: compares digests; None for one with the usual settings.
     """
 
@@ -73,6 +74,7 @@ class StateMachine:
         server_id: int = 0,
         voters: Callable[[], Collection[int]] = tuple,
         on_divergence: Callable[[Divergence], None] = lambda divergence: None,
+        send_image: Callable[[int, ImageWanted], None] = lambda peer, wanted: None,
         watch: DigestWatch | None = None,
     ) -> None:
         self.replica = replica
@@ -96,7 +98,18 @@ class StateMachine:
         self._known_cluster = replica.cluster_id
         self._voters = voters
         self._on_divergence = on_divergence
+        self._send_image = send_image
         self.watch = watch or DigestWatch(server_id, run=run_reads, clock=clock)
+
+    @property
+    def health(self) -> str:
+        """How this server is, in words; empty if nothing is the matter."""
+        if self.watch.undecided:
+            return (
+                f"the servers' graphs differ as of log index {self.watch.undecided}, and no "
+                "majority agrees"
+            )
+        return ""
 
     # ----------------------------------------------------------------- from the server loop
 
@@ -247,6 +260,8 @@ class StateMachine:
         """Another server says something."""
         if isinstance(note, DigestFound) and peer in self._voters():
             self.watch.reported(peer, note)
+        elif isinstance(note, ImageWanted):
+            self._send_image(peer, note)
 
     def _look_for_divergence(self) -> None:
         divergence = self.watch.divergence()

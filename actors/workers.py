@@ -17,7 +17,7 @@ import structlog
 from actors.compaction import Compaction
 from actors.errors import DirectoryRefused
 from actors.machine import StateMachine
-from actors.notes import Note
+from actors.notes import ImageChunk, ImageWanted, Note, PeerNote
 from actors.raft.errors import CodecError
 from actors.raft.messages import (
     Entry,
@@ -44,6 +44,8 @@ Task = Callable[[], None]
 
 # Whatever comes in meanwhile, what is to be done after a batch is not put off for longer.
 BATCH_TASKS_MAX = 256
+# A piece of an image for a server in quarantine: as large as Raft's own for snapshots.
+IMAGE_CHUNK_BYTES = 256 * 1024
 # After each piece of a snapshot its thread rests for so many times as long as the piece took, but
 # no longer than this: a snapshot takes four times as long, and writes beside it hardly longer.
 PAUSE = 3.0
@@ -214,6 +216,25 @@ class LogThread:
 
         self._worker.submit(task)
 
+    def send_image(self, peer: int, wanted: ImageWanted, on_missing: Callable[[int], None]) -> None:
+        """Send a server in quarantine a piece of a snapshot; ``on_missing`` if none will do."""
+
+        def task() -> None:
+            name = self._snapshots.lend(peer, wanted.index, wanted.term)
+            if name is None or mark_of(name)[0] < wanted.at_least:
+                on_missing(wanted.at_least)
+                return
+            index, term = mark_of(name)
+            offset = wanted.offset if (index, term) == (wanted.index, wanted.term) else 0
+            try:
+                data = self._snapshots.chunk(name, offset, IMAGE_CHUNK_BYTES)
+                total = self._snapshots.size(name)
+            except FileNotFoundError:
+                return  # as above
+            self._post(PeerNote(peer, ImageChunk(index, term, offset, total, data)))
+
+        self._worker.submit(task)
+
     def compact(self, keep_from: int) -> None:
         self._worker.submit(lambda: self._wal.compact(keep_from))
 
@@ -247,6 +268,7 @@ class MachineThread:
         self._on_failure = on_failure
         self._compaction = Compaction(threshold, snapshot_index, server_id)
         self._saving = False
+        self._wanted = 0  # somebody needs a snapshot of at least this index
         self._spawn = spawn
         self._clock = clock
         self._pause = pause
@@ -288,8 +310,20 @@ class MachineThread:
     def _after_batch(self) -> float:
         return self.machine.turn()
 
+    def save_now(self, at_least: int) -> None:
+        """Take a snapshot of this moment, unless there is one of ``at_least`` or later."""
+
+        def task() -> None:
+            self._wanted = max(self._wanted, at_least)
+            self._maybe_save()
+
+        self.worker.submit(task)
+
     def _maybe_save(self) -> None:
-        if self._saving or not self._compaction.due:
+        wanted = self._wanted <= self.machine.replica.applied_index and (
+            self._compaction.lacks(self._wanted)
+        )
+        if self._saving or not (wanted or self._compaction.due):
             return
         captured = self.machine.replica.capture()
         if captured is None:
