@@ -65,6 +65,14 @@ _COMMON = {
 _PATIENT = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "86400",
     "RAY_health_check_failure_threshold": "1200",
+    # Patient with nodes, not with connections: after a partition a connection that was kept waits
+    # for TCP's next retransmission, which may be as far off as the partition was long (measured:
+    # 13 s after 40 s). One that was given up is made anew at once (0.8 s). Both ends need the same
+    # interval, or a server takes its clients' pings for an attack.
+    "RAY_grpc_keepalive_time_ms": "2000",
+    "RAY_grpc_keepalive_timeout_ms": "3000",
+    "RAY_grpc_client_keepalive_time_ms": "2000",
+    "RAY_grpc_client_keepalive_timeout_ms": "3000",
 }
 
 
