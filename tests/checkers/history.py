@@ -40,6 +40,7 @@ __all__ = [
     "verdict",
 ]
 
+SHOWN_MAX = 400  # characters of a value or a result
 FINDINGS_MAX = 20  # the first few tell the story; the rest is counted
 
 
@@ -127,12 +128,19 @@ def frozen(value: Any) -> Any:
 
 def shown(operation: Operation) -> str:
     """One line for a person."""
-    answer = f" -> {operation.result!r}" if operation.outcome is Outcome.OK else ""
+    answer = f" -> {_clipped(operation.result)}" if operation.outcome is Outcome.OK else ""
     end = "?" if operation.outcome is Outcome.UNKNOWN else str(operation.completed)
     return (
-        f"client {operation.client} {operation.action} {operation.value!r}{answer}"
+        f"client {operation.client} {operation.action} {_clipped(operation.value)}{answer}"
         f" [{operation.invoked}..{end} {operation.outcome.value}]"
     )
+
+
+def _clipped(value: Any) -> str:
+    text = repr(value)
+    if len(text) <= SHOWN_MAX:
+        return text
+    return f"{text[: SHOWN_MAX // 2]} ... {text[-SHOWN_MAX // 2 :]}"
 
 
 def to_json(operation: Operation) -> str:

@@ -38,9 +38,12 @@ _SHOWN = 8
 _Scan = Callable[[int, int], tuple[IntArray, int | None]]
 
 
-def check_integrity(root: Root) -> Verdict:
-    """Whether a root agrees with itself; ``checked`` counts nodes and relationships."""
-    audit = _Audit(root)
+def check_integrity(root: Root, *, singles_max: int = SINGLES_MAX) -> Verdict:
+    """Whether a root agrees with itself; ``checked`` counts nodes and relationships.
+
+    ``singles_max``: about how many of each are looked at one by one, too.
+    """
+    audit = _Audit(root, singles_max)
     audit.check_nodes()
     audit.check_labels()
     audit.check_relationships()
@@ -60,20 +63,24 @@ def _scanned(scan: _Scan) -> IntArray:
     return np.concatenate(parts)
 
 
-def _sample(ids: IntArray) -> IntArray:
-    return ids[:: max(1, len(ids) // SINGLES_MAX)]
-
-
 class _Audit:
     """One walk over one root."""
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: Root, singles_max: int) -> None:
         self.root = root
+        self.singles_max = singles_max
         self.findings: list[str] = []
         self.nodes = _scanned(partial(root.scan_nodes, None))
         self.relationships = _scanned(partial(root.scan_relationships, None))
         self.sources, self.targets = root.relationship_ends(self.relationships)
         self.types = root.relationship_types(self.relationships)
+
+    def _step(self, count: int) -> int:
+        """Every how many of ``count`` things one is looked at by itself."""
+        return max(1, count // self.singles_max)
+
+    def _sample(self, ids: IntArray) -> IntArray:
+        return ids[:: self._step(len(ids))]
 
     def _equal(self, what: str, found: Any, wanted: Any) -> None:
         if found != wanted:
@@ -100,7 +107,7 @@ class _Audit:
 
     def check_labels(self) -> None:
         root, nodes = self.root, self.nodes
-        of_node: dict[int, list[str]] = {node: [] for node in _sample(nodes).tolist()}
+        of_node: dict[int, list[str]] = {node: [] for node in self._sample(nodes).tolist()}
         for name in root.label_names.names:
             scan = self._labelled(name)
             self._same_ids(f"label {name!r}: its scan, of living nodes,", scan, np.unique(scan))
@@ -168,7 +175,7 @@ class _Audit:
     def check_single_nodes(self) -> None:
         """The paths for one node, in all directions and types, against the table."""
         touching: dict[int, tuple[set[int], set[int]]] = defaultdict(lambda: (set(), set()))
-        sample = _sample(self.nodes)
+        sample = self._sample(self.nodes)
         for side, ends in enumerate((self.sources, self.targets)):
             near = np.isin(ends, sample)
             for node, relationship in zip(
@@ -205,7 +212,7 @@ class _Audit:
                 bulk = values(ids, name).to_list()
                 cells = sum(value is not None for value in bulk)
                 self._equal(f"property {name!r} of {what}: cells", column.count, cells)
-                step = max(1, len(ids) // SINGLES_MAX)
+                step = self._step(len(ids))
                 for owner, value in zip(ids[::step].tolist(), bulk[::step], strict=True):
                     one = column.value(owner)
                     if type(one) is not type(value) or (one != value and one == one):
@@ -242,7 +249,7 @@ class _Audit:
         by_probe: list[list[int]] = [[] for _ in probes]
         for place, node in zip(places.tolist(), found.tolist(), strict=True):
             by_probe[place].append(node)
-        step = max(1, len(probes) // SINGLES_MAX)
+        step = self._step(len(probes))
         for number, ((key, values), ids) in enumerate(zip(probes.items(), by_probe, strict=True)):
             self._equal(f"index {info.name!r} at {values!r}", ids, wanted[key])
             if number % step == 0:
