@@ -128,7 +128,11 @@ class Log(Protocol):
     ) -> None: ...
 
     def receive_chunk(self, chunk: SnapshotChunk) -> None:
-        """Write a piece of the leader's snapshot; install it after the last one."""
+        """Write a piece of the leader's snapshot; install it after the last one.
+
+        The whole snapshot must not be durable before everything that was written earlier is:
+        else a restart could find a snapshot of a later term than the server's own.
+        """
 
     def read_chunk(self, wanted: SnapshotWanted) -> None: ...
 
@@ -343,8 +347,6 @@ class RaftServer:
             )
 
     def _persist(self, ready: Ready) -> None:
-        for chunk in ready.snapshot_chunks:
-            self._log.receive_chunk(chunk)
         if not ready.sequence:
             return
         self._held.append((ready.sequence, ready.messages_after_persist))
@@ -360,6 +362,9 @@ class RaftServer:
             return
         self._writes_under_way += 1
         self._log.write(ready.sequence, ready.hard_state, ready.log_reset, ready.entries)
+        # After the term that they came in: see ``Log.receive_chunk``.
+        for chunk in ready.snapshot_chunks:
+            self._log.receive_chunk(chunk)
 
     def _release(self, sequence: int) -> None:
         """Send what waited for the Readys up to ``sequence`` to be durable."""

@@ -189,6 +189,8 @@ class LogThread:
             if not chunk.last:
                 return
             mark = SnapshotMark(chunk.index, chunk.snapshot_term)
+            # The term of the leader that sent it may not be durable yet.
+            self._wal.sync()
             try:
                 name = self._snapshots.finish()
             except DirectoryRefused as error:

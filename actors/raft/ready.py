@@ -3,7 +3,8 @@
 The contract of ``Ready``. The server takes Readys in order, and for each
 
 1. writes what is to be persisted: first ``log_reset``, then ``entries``, with ``hard_state`` in
-   the same atomic write; and the bytes of ``snapshot_chunks`` (those need no sync);
+   the same atomic write; and the bytes of ``snapshot_chunks`` (those need no sync, but a whole
+   snapshot may be durable only after this write and all before it);
 2. sends ``messages`` at once, without waiting for the disk;
 3. when this Ready and all before it are durable, sends ``messages_after_persist`` and steps
    ``Persisted(sequence)``. Several Readys may share one sync and one ``Persisted``;

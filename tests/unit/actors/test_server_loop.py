@@ -8,6 +8,7 @@ that for three nodes until nothing is left to do.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from random import Random
 
 import pytest
@@ -254,6 +255,21 @@ def test_a_deposed_leader_is_told_and_its_reads_fail() -> None:
     assert old.machine.roles[-1][:3] == (Role.FOLLOWER, 2, 2)
     assert old.machine.failed == [5]
     assert b"lost" not in [e.data for e in old.machine.applied]
+
+
+def test_a_piece_of_a_snapshot_is_stored_after_the_term_that_it_came_in() -> None:
+    node = Cluster().nodes[1]
+    order: list[tuple[str, int]] = []
+    write = node.log.write
+
+    def noted_write(sequence: int, hard_state: HardState | None, *rest: Any) -> None:
+        order.append(("term", hard_state.term if hard_state else 0))
+        write(sequence, hard_state, *rest)
+
+    node.log.write = noted_write  # type: ignore[method-assign]
+    node.log.receive_chunk = lambda chunk: order.append(("chunk", chunk.term))  # type: ignore[method-assign]
+    node.hear(SnapshotChunk(3, 2, 1, 7, 3, 0, b"ab", True, 2))
+    assert order == [("term", 3), ("chunk", 3)]
 
 
 def test_one_server_alone_is_its_own_majority() -> None:

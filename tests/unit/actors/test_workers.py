@@ -214,6 +214,26 @@ def test_a_received_snapshot_is_installed() -> None:
     assert len([name for name in bench.disk.files if "snapshot" in name]) == 1
 
 
+def test_a_received_snapshot_is_not_durable_before_the_term_that_it_came_in() -> None:
+    """Else a power cut in between leaves a snapshot of a later term than the server's own, and the
+    server takes its directory for damaged."""
+    bench = Bench()
+    left: list[MemoryDisk] = []
+    rename = bench.disk.rename
+
+    def rename_and_lose_power(source: str, target: str) -> None:
+        rename(source, target)
+        left.append(bench.disk.crash())
+
+    bench.disk.rename = rename_and_lose_power  # type: ignore[method-assign]
+    bench.logs.write(1, HardState(2, 0), None, ())
+    receive(bench, image())
+    with bench:
+        assert {bench.next(), bench.next()} == {Persisted(1), SnapshotRestored(7, 2)}
+    assert SnapshotStore(left[-1]).newest() is not None
+    assert WriteAheadLog(left[-1]).open().hard_state == HardState(2, 0)
+
+
 @pytest.mark.parametrize("data", [image()[:-3], image(b"no image of a graph")], ids=["cut", "odd"])
 def test_a_snapshot_that_cannot_be_used_is_refused_and_not_started_from(data: bytes) -> None:
     bench = Bench()
