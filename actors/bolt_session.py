@@ -148,6 +148,11 @@ class BoltSession(asyncio.Protocol):
             self.busy = False
             self._task.cancel()
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is under way: no request, no open transaction, no result that is being read."""
+        return not self.busy and self._tx is None and not self._streams
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()

@@ -36,6 +36,8 @@ __all__ = ["GatewayActor"]
 
 log = structlog.get_logger()
 
+DRAIN_POLL_SECONDS = 0.02
+
 
 class Gateway:
     """One Bolt gateway, in front of server ``home``. Belongs to one event loop."""
@@ -82,12 +84,28 @@ class Gateway:
         """The fields of this gateway's ``Introduction``; ``None`` before it has started."""
         return self._description
 
-    async def stop(self) -> None:
-        """Close the listener and all connections."""
+    async def stop(self, drain: bool) -> None:
+        """Close the listener and all connections.
+
+        With ``drain``, first let clients finish what is under way, and tell those that come with
+        something new to go elsewhere, which their drivers do.
+        """
         if self._listener is not None:
             self._listener.close()
+        if drain and self._sessions:
+            await self._drain()
         for session in list(self._sessions):
             session.close()
+
+    async def _drain(self) -> None:
+        self._router.leaving = True
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        while (passed := loop.time() - begun) < limits.DRAIN_SECONDS_MAX:
+            idle = all(session.idle for session in self._sessions)
+            if idle and (passed > limits.DRAIN_SECONDS_MIN or not self._sessions):
+                return
+            await asyncio.sleep(DRAIN_POLL_SECONDS)
 
     async def introduce(self, newcomers: list[Introduction]) -> None:
         """Meet servers and other gateways."""
@@ -221,9 +239,9 @@ class GatewayActor:
         return self._gateway.leadership()
 
     @ray.method(concurrency_group="control")
-    def stop(self) -> None:
-        """Close the listener and all connections."""
-        self._wait(self._gateway.stop())
+    def stop(self, drain: bool = False) -> None:
+        """See ``Gateway.stop``."""
+        self._wait(self._gateway.stop(drain))
         self._stopping.set()
 
     @ray.method(concurrency_group="watch")

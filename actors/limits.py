@@ -10,6 +10,10 @@ CONNECTIONS_MAX = 2_000
 AUTHENTICATION_SECONDS_MAX = 30.0
 # A connection that sends nothing for so long is closed.
 IDLE_SECONDS_MAX = 30 * 60.0
+# A gateway that ends lets its clients finish what is under way: not longer than the one, and not
+# shorter than the other, in which active clients hear that they are to go elsewhere.
+DRAIN_SECONDS_MAX = 5.0
+DRAIN_SECONDS_MIN = 1.0
 # Requests one gateway may have outstanding; beyond it clients hear a transient error.
 OUTSTANDING_REQUESTS_MAX = 10_000
 # Bytes of one client's unread answers held by the gateway before it stops asking for more.

@@ -48,6 +48,9 @@ NO_LEADER = (
     "No server leads the cluster at the moment: a majority of its servers is needed. Nothing was "
     "done; try again."
 )
+LEAVING = (
+    "This server is being stopped, or leaves the cluster. Nothing was done; use another server."
+)
 OVERLOADED = "The server has too many writes waiting. Nothing was done; try again."
 NOT_ANSWERED = (
     "The outcome could not be found out in time: no majority of servers answers. Ask again."
@@ -106,6 +109,8 @@ class Router:
         # Who may answer reads on its own, as the leader of a term said; None: nobody has said.
         self.readers: frozenset[int] | None = None
         self._readers_term = 0
+        # This gateway is about to end: it finishes what it has begun and begins nothing new.
+        self.leaving = False
         self._send = send
         self._timeout = replication_timeout_s
         self._servers: dict[int, _Server] = {}
@@ -252,6 +257,7 @@ class Router:
 
         Raises ``NotLeader`` (not done), ``Overloaded`` (not done), ``OutcomeUnknown``.
         """
+        self._check_open()
         deadline = self._deadline(request)
         while True:
             leader, term = await self._wait_for_leader(deadline)
@@ -348,6 +354,7 @@ class Router:
 
     async def begin(self, request: Request) -> tuple[Reply, int, int]:
         """Open a transaction: (reply, server, term). Retried until it is open: nothing is done."""
+        self._check_open()
         deadline = self._deadline(request)
         while True:
             server, term = await self._reader(request, deadline)
@@ -365,6 +372,7 @@ class Router:
 
     async def read(self, request: Request) -> tuple[Reply, int]:
         """A query in read mode: (reply, server that holds its cursor)."""
+        self._check_open()
         deadline = self._deadline(request)
         while True:
             server, _ = await self._reader(request, deadline)
@@ -398,6 +406,10 @@ class Router:
             self._enqueue(server, request)
 
     # ----------------------------------------------------------------- inside
+
+    def _check_open(self) -> None:
+        if self.leaving:
+            raise NotLeader(LEAVING)
 
     async def _resolve(self, request: Request, deadline: float, after: int) -> Reply:
         """Was a write of term ``after`` committed, whose server was lost?

@@ -92,7 +92,7 @@ class Supervisor:
         self._gateways: dict[int, _Child] = {}
         self._others: dict[str, Introduction] = {}  # of other commands, by actor name
         self._deaths: dict[tuple[str, int], int] = {}
-        self._deaths_pending = 0  # children that are being started again
+        self._pending = 0  # children that are being started again, or ended
         self._search = plan.mode == "one"
         self._members = len(plan.coordination.members)  # of the cluster, as far as is known
         self._starting: set[int] = set()  # servers that ADD SERVER asked for
@@ -166,14 +166,14 @@ class Supervisor:
         with self._lock:
             servers, gateways = list(self._servers.values()), list(self._gateways.values())
         _wait_for([c.introduction.handle.stop.remote(self._search) for c in servers])
-        _wait_for([c.introduction.handle.stop.remote() for c in gateways])
+        _wait_for([c.introduction.handle.stop.remote(self._search) for c in gateways])
         for child in (*servers, *gateways):
             ray.kill(child.introduction.handle)
 
     @property
     def serves(self) -> bool:
         """Whether there is a child to be stopped."""
-        return bool(self._children() or self._deaths_pending)
+        return bool(self._children() or self._pending)
 
     def _children(self) -> list[_Child]:
         with self._lock:
@@ -275,10 +275,17 @@ class Supervisor:
         with self._lock:
             gateway = self._gateways.pop(server_id, None)
             self._servers.pop(server_id, None)
-        ray.kill(child.introduction.handle)
+            self._pending += 1
+        threading.Thread(target=self._bury, args=(child, gateway), daemon=True).start()
+
+    def _bury(self, server: _Child, gateway: _Child | None) -> None:
+        """End what a retired server leaves, its clients first."""
+        ray.kill(server.introduction.handle)
         if gateway is not None:
-            _wait_for([gateway.introduction.handle.stop.remote()])
+            _wait_for([gateway.introduction.handle.stop.remote(True)])
             ray.kill(gateway.introduction.handle)
+        with self._lock:
+            self._pending -= 1
 
     def _replace(self, dead: _Child) -> None:
         kind, server_id = self._key(dead.introduction)
@@ -292,7 +299,7 @@ class Supervisor:
         table = self._servers if kind == "server" else self._gateways
         with self._lock:
             table.pop(server_id, None)
-            self._deaths_pending += 1
+            self._pending += 1
         maker = self._new_server if kind == "server" else self._new_gateway
         threading.Thread(
             target=self._make_again, args=(maker, dead.plan, wait), daemon=True
@@ -305,7 +312,7 @@ class Supervisor:
             self._try_to_make(maker, plan, wait)
         finally:
             with self._lock:
-                self._deaths_pending -= 1
+                self._pending -= 1
 
     def _try_to_make(
         self, maker: Callable[[ServerPlan], None], plan: ServerPlan, wait: float
