@@ -220,7 +220,7 @@ def sync_members(state: State, leadership: Leadership) -> None:
     for peer in progress:
         if peer not in members:
             leadership.removed.setdefault(peer, 0)
-    leadership.errands = any(
+    leadership.errands = state.id not in state.membership.voters or any(
         member.role is MemberRole.JOINING or member.replaces for member in state.membership.members
     )
     leadership.recount = True

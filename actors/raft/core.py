@@ -147,7 +147,9 @@ class RaftCore:
         changed = hard_state != state.persistence.issued
         soft_state, membership = state.soft_state, log.membership
         news = soft_state != state.soft_state_given
-        members_news = membership != state.membership_given
+        members_news = (
+            membership is not state.membership_given and membership != state.membership_given
+        )
         writes = bool(changed or entries or state.snapshot_chunks or state.log_reset)
         if not (writes or committed or news or members_news or _has_outgoing(state)):
             return None

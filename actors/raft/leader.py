@@ -121,9 +121,6 @@ def _send_heartbeat(state: State, progress: Progress, context: int, *, answer: b
 def handle_propose(state: State, message: Propose) -> None:
     """Append, or say at once why not."""
     assert message.payloads, "Propose without payloads: give at least one entry"
-    assert all(kind is not EntryKind.CONFIG for kind, _ in message.payloads), (
-        "a membership is changed by ChangeMembership"
-    )
     log = state.log
     if state.leadership is None:
         state.refused.append(Refused(message.token, RefusalReason.NOT_LEADER))
@@ -138,12 +135,14 @@ def handle_propose(state: State, message: Propose) -> None:
         return
     first = log.last_index + 1
     term = state.term
+    before = log.configuration
     log.append(
         [
             Entry(index, term, kind, data)
             for index, (kind, data) in enumerate(message.payloads, first)
         ]
     )
+    assert log.configuration is before, "a membership is changed by ChangeMembership"
     state.proposed.append(Proposed(message.token, term, first, log.last_index))
 
 
@@ -270,8 +269,10 @@ def prepare(state: State) -> None:
     """Put what every follower should get now into the outbox, small messages first."""
     leadership = state.leadership
     assert leadership is not None
-    changes.drive(state, leadership)
-    handover.proceed(state, leadership)
+    if leadership.errands:
+        changes.drive(state, leadership)
+    if leadership.handover is not None:
+        handover.proceed(state, leadership)
     if state.leadership is None:
         return
     if leadership.recount:

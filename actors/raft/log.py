@@ -70,9 +70,11 @@ class RaftLog:
         "base_index",
         "base_term",
         "commit_index",
+        "configuration",
         "delivered_index",
         "last_index",
         "last_term",
+        "membership",
         "persisted_index",
         "snapshot",
         "written_index",
@@ -108,9 +110,9 @@ class RaftLog:
 
     def _begin_at(self, mark: SnapshotMark, membership: Membership | None) -> None:
         if membership is None:
-            self._configurations = [Configuration(0, self._bootstrap)]
+            self._configure([Configuration(0, self._bootstrap)])
         else:
-            self._configurations = [Configuration(mark.index, membership)]
+            self._configure([Configuration(mark.index, membership)])
         self.snapshot = mark
         self.base_index, self.base_term = mark
         self.last_index, self.last_term = mark
@@ -182,15 +184,11 @@ class RaftLog:
 
     # The membership
 
-    @property
-    def membership(self) -> Membership:
-        """The membership in force."""
-        return self._configurations[-1].membership
-
-    @property
-    def configuration(self) -> Configuration:
-        """The membership in force, and from where on."""
-        return self._configurations[-1]
+    def _configure(self, configurations: list[Configuration]) -> None:
+        """Know of these. The last is in force: kept apart, because every message asks for it."""
+        self._configurations = configurations
+        self.configuration = configurations[-1]
+        self.membership = self.configuration.membership
 
     def configuration_at(self, index: int) -> Configuration:
         """What was in force at ``index``, which is not before ``base_index``."""
@@ -216,7 +214,8 @@ class RaftLog:
             for entry in entries
             if entry.kind == _CONFIG
         ]
-        self._configurations += news
+        if news:
+            self._configure(self._configurations + news)
         total = self._offset(self.last_index)
         ends, last_term = self._ends, self.last_term
         for entry in entries:
@@ -245,8 +244,8 @@ class RaftLog:
         self.persisted_index = min(self.persisted_index, index - 1)
 
     def _truncate_configurations(self, index: int) -> None:
-        while self._configurations[-1].index >= index:
-            self._configurations.pop()
+        if self.configuration.index >= index:
+            self._configure([kept for kept in self._configurations if kept.index < index])
 
     def commit_to(self, index: int) -> None:
         """Raise the commit index; a lower one changes nothing."""

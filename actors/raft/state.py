@@ -8,7 +8,7 @@ lists until the next Ready takes them.
 from __future__ import annotations
 
 from actors.raft.config import CoreConfig, Randomness
-from actors.raft.log import RaftLog
+from actors.raft.log import Configuration, RaftLog
 from actors.raft.membership import Membership
 from actors.raft.messages import PeerMessage, SnapshotChunk
 from actors.raft.persistence import Persistence
@@ -64,7 +64,8 @@ class Leadership:
         # Servers that are no members any more, and when to stop sending to them; 0: not before
         # their removal is committed.
         self.removed: dict[int, int] = {}
-        # The membership asks this leader for something: ``changes.drive``.
+        # The membership asks this leader for something, or this leader has no vote in it:
+        # ``changes.drive``.
         self.errands = False
         # The membership is another one: majorities are to be counted anew.
         self.recount = False
@@ -95,6 +96,7 @@ class State:
     """One server's Raft state. Functions of the role modules change it; users read ``core``."""
 
     __slots__ = (
+        "_applied_configuration",
         "after_persist",
         "config",
         "context_counter",
@@ -138,6 +140,7 @@ class State:
         self.log = RaftLog(restored, Membership.of_voters(config.voters))
         self.membership_given = self.log.membership
         self.removed = False
+        self._applied_configuration: Configuration | None = None
         self.persistence = Persistence(HardState(*restored.hard_state))
         self.role = Role.FOLLOWER
         self.term, self.vote = restored.hard_state
@@ -197,7 +200,13 @@ class State:
 
         One that is not a member *yet* has an id above all that the membership has used.
         """
-        configuration = self.log.configuration_at(self.log.applied_index)
+        log = self.log
+        configuration = log.configuration
+        if configuration.index > log.applied_index:
+            configuration = log.configuration_at(log.applied_index)
+        if configuration is self._applied_configuration:
+            return
+        self._applied_configuration = configuration
         membership = configuration.membership
         self.removed = (
             configuration.index > 0

@@ -27,6 +27,8 @@ __all__ = ["NUMBER_MAX", "is_possible"]
 # Terms, indexes, offsets and contexts stay below this, so that adding to one never leaves 64 bits.
 NUMBER_MAX = 1 << 62
 
+_CONFIG = EntryKind.CONFIG
+
 
 def _is_place(index: int, term: int, message_term: int) -> bool:
     """Whether (index, term) can be a place in the log of a server in ``message_term``."""
@@ -51,7 +53,7 @@ def _is_possible_append(message: Append) -> bool:
         index += 1
         if entry.index != index or not term <= entry.term <= message.term or entry.term < 1:
             return False
-        if entry.kind is EntryKind.CONFIG and not _is_membership(entry.data):
+        if entry.kind is _CONFIG and not _is_membership(entry.data):
             return False
         term = entry.term
     return True

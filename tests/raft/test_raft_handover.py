@@ -151,8 +151,8 @@ def test_a_leader_cut_off_in_the_middle_steps_down_like_any_other() -> None:
 # The successor
 
 
-def follower(**settings: bool) -> RaftCore:
-    core = make(term=1, **settings)
+def follower() -> RaftCore:
+    core = make(term=1)
     step(core, append(core, (0, 0), entries([1, 1])))
     return core
 

@@ -63,6 +63,11 @@ def matched(core: RaftCore, *peers: int) -> None:
         acknowledge(core, peers)
 
 
+def voters(core: RaftCore) -> tuple[int, ...]:
+    """Who votes; a call, so that a type checker does not think that it stays the same."""
+    return core.membership.voters
+
+
 def grown(role_: MemberRole = L, **settings: Any) -> RaftCore:
     """A leader of 1, 2, 3 with 4 in this role; the change is committed, 4 has nothing yet."""
     core = leader(**settings)
@@ -126,11 +131,11 @@ def test_a_client_cannot_propose_one() -> None:
 # Passive servers
 
 
-@pytest.mark.parametrize("voters", [(), (1, 2, 3)])
+@pytest.mark.parametrize("others", [(), (1, 2, 3)])
 def test_a_server_that_is_nobody_yet_follows_whoever_leads_and_never_campaigns(
-    voters: tuple[int, ...],
+    others: tuple[int, ...],
 ) -> None:
-    core = make(server_id=4, voters=voters)
+    core = make(server_id=4, voters=others)
     for now_ms in range(100, 1000, 100):
         assert step(core, Tick(now_ms)).messages == []
     done = step(core, append(core, (0, 0), [*entries([1]), config(2, 1, WITH_LEARNER)], term=1))
@@ -461,9 +466,9 @@ def test_the_next_leader_carries_on() -> None:
 def test_replacing_the_leader_ends_with_another_one() -> None:
     core = replacing(victim=1)
     matched(core, 4)
-    assert core.membership.voters == (1, 2, 3, 4)
+    assert voters(core) == (1, 2, 3, 4)
     acknowledge(core, [2, 3, 4])
-    assert core.membership.voters == (2, 3, 4)
+    assert voters(core) == (2, 3, 4)
     done = acknowledge(core, [2, 3, 4])
     assert [m.receiver for m in done.of(TimeoutNow)] == [2]
     assert core.role is Role.FOLLOWER
@@ -612,10 +617,10 @@ def test_a_cluster_grows_from_one_and_shrinks_to_one() -> None:
     assert change(core, AddMember(2, J)) is None
     assert core.commit_index == 2
     matched(core, 2)
-    assert core.membership.voters == (1, 2)
+    assert voters(core) == (1, 2)
     assert core.commit_index == 3
     assert change(core, RemoveMember(2)) is None
-    assert (core.membership.voters, core.commit_index) == ((1,), 4)
+    assert (voters(core), core.commit_index) == ((1,), 4)
 
 
 def test_reads_that_wait_are_confirmed_by_what_is_a_majority_afterwards() -> None:
