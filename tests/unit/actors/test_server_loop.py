@@ -8,8 +8,8 @@ that for three nodes until nothing is left to do.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 from random import Random
+from typing import Any
 
 import pytest
 
