@@ -1,8 +1,8 @@
 """Whole servers in one thread: the real assembly over disks in memory, a clock and a wire by hand.
 
-``LittleCluster`` starts servers, and ``settle`` lets everything happen that needs no time: messages
+``LittleCluster`` starts servers; ``settle`` lets everything happen that needs no time: messages
 arrive at once and in order, threads are queues. ``pass_time`` moves the clock, in steps, with ticks
-and sweeps. A server whose ``fail`` is called is gone, with its reason in ``ended``; ``start`` begins
+and sweeps. A server whose ``fail`` is called is gone, its reason is in ``ended``; ``start`` begins
 its next life on the same disk.
 """
 
