@@ -310,7 +310,13 @@ class RaftLog:
         self.base_index, self.base_term, self._base_offset = index, term, offset
 
     def reset(self, mark: SnapshotMark, membership: Membership | None = None) -> None:
-        """Empty the log: it goes on after a snapshot, and its membership, just installed."""
+        """Empty the log: it goes on after a snapshot, and its membership, just installed.
+
+        A snapshot that brings none cannot take back one that was committed before its end.
+        """
         assert mark.index > self.commit_index, (mark, self.commit_index)
+        known = self.configuration_at(self.commit_index)
+        if membership is None and known.index:
+            membership = known.membership
         self._entries, self._ends, self._base_offset = [], [], 0
         self._begin_at(mark, membership)

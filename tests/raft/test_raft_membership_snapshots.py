@@ -100,6 +100,13 @@ def test_a_snapshot_received_brings_its_membership_in_place_of_all_that_was_in_t
     assert core.membership == FOUR
 
 
+def test_a_snapshot_without_one_takes_back_none_that_was_committed() -> None:
+    core = make([1], term=1)
+    step(core, append(core, (1, 1), [config(2, 1, FOUR), config(3, 1, FIVE)], commit=2))
+    step(core, SnapshotChunk(2, 2, 1, 6, 1, 0, b"x", True, 1), SnapshotRestored(6, 1))
+    assert core.membership == FOUR
+
+
 def test_a_snapshot_from_before_the_first_change_leaves_what_the_cluster_began_with() -> None:
     core = make([1], term=1)
     receive(core, None)
