@@ -153,10 +153,18 @@ class Server:
     def _forget(self) -> None:
         self.pending: deque[Ready] = deque()
         self.incoming = bytearray()
-        self.install: SnapshotMark | None = None
+        # A whole snapshot has arrived, in the Ready of that sequence.
+        self.install: tuple[SnapshotMark, int] | None = None
         self.commit_shown = 0
         self.dropped_shown = 0
         self.handed_out = 0
+
+    @property
+    def installable(self) -> bool:
+        """Whether a snapshot has arrived, and what was written before it is durable."""
+        return self.install is not None and not (
+            self.pending and self.pending[0].sequence <= self.install[1]
+        )
 
     def start(self, now_ms: int) -> RaftCore:
         """Begin with what the disk holds."""
@@ -338,7 +346,7 @@ class World:
             size = f"{chunk.offset}..{len(server.incoming)} of {chunk.total}"
             self.effect(server, "stores", f"snapshot {text.mark_text(mark)} bytes {size}")
             if chunk.last:
-                server.install = mark
+                server.install = (mark, ready.sequence)
         for wanted in ready.snapshot_requests:
             self._read_chunk(server, wanted)
 
@@ -457,9 +465,13 @@ class World:
 
     def finish_install(self, server: Server, *, good: bool) -> None:
         """End the installation of a received snapshot."""
-        mark = server.install
-        if mark is None:
+        if server.install is None:
             raise ScriptError(f"server {server.id} has no complete snapshot to install")
+        if not server.installable:
+            raise ScriptError(
+                "a snapshot is durable only after what was written before it: persist"
+            )
+        mark, _ = server.install
         server.install = None
         if not good:
             self.event(f"{server.id} cannot load snapshot {text.mark_text(mark)}")
@@ -486,7 +498,7 @@ class World:
             if server.pending and "disk" not in server.stalled:
                 self.complete_writes(server, len(server.pending))
                 busy = True
-            if server.install is not None and "machine" not in server.stalled:
+            if server.installable and "machine" not in server.stalled:
                 self.finish_install(server, good=True)
                 busy = True
         for message in list(self.flight):

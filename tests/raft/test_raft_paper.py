@@ -144,6 +144,7 @@ D 3.10 Transfer of leadership
     test_a_leader_that_hands_over_takes_no_more_proposals
     test_the_successor_is_told_when_it_has_the_whole_log
     test_the_successor_campaigns_without_waiting_for_its_time_out
+    test_a_server_that_is_not_as_far_as_the_leader_thinks_does_not_campaign
     test_such_a_candidate_is_voted_for_although_the_leader_is_heard
     test_a_transfer_is_given_up_after_an_election_time_out
 
@@ -159,6 +160,7 @@ D 3.10 Transfer of leadership
     test_the_pieces_are_stored_in_order_from_a_new_file_on
     test_each_piece_counts_as_hearing_from_the_leader
     test_an_unfinished_older_snapshot_gives_way_to_a_newer_one
+    test_a_snapshot_older_than_the_state_is_not_stored
     test_a_snapshot_of_what_the_log_holds_discards_nothing_after_it
     test_a_snapshot_that_the_log_does_not_hold_takes_its_place
 

@@ -309,6 +309,15 @@ def test_the_successor_campaigns_without_waiting_for_its_time_out() -> None:
     assert done.of(VoteRequest) == [VoteRequest(2, 1, peer, 1, 1, True) for peer in (2, 3)]
 
 
+@pytest.mark.parametrize("last", [1, 3])
+def test_a_server_that_is_not_as_far_as_the_leader_thinks_does_not_campaign(last: int) -> None:
+    """Dissertation, 3.10: only a server with the whole log is asked; a request that comes late, or
+    to one that has lost its way, is for nothing."""
+    core = make([1, 1], term=1)
+    step(core, Heartbeat(1, 2, 1, 0, 0, True), TimeoutNow(1, 2, 1, last))
+    assert (core.role, core.term) == (Role.FOLLOWER, 1)
+
+
 def test_such_a_candidate_is_voted_for_although_the_leader_is_heard() -> None:
     """Dissertation, 3.10 with 4.2.3: the request says that the leader itself wants it."""
     core = make([1], term=1)
@@ -424,6 +433,15 @@ def test_an_unfinished_older_snapshot_gives_way_to_a_newer_one() -> None:
     done = step(core, chunk(core, 0, b"xy", 4, index=6))
     assert [(c.index, c.offset) for c in done.snapshot_chunks] == [(6, 0)]
     assert step(core, chunk(core, 2, b"cd", 4)).snapshot_chunks == []
+
+
+def test_a_snapshot_older_than_the_state_is_not_stored() -> None:
+    """7, figure 13: a snapshot is for what a server does not have; an older one, sent twice or by
+    mistake, must not take the place of newer state."""
+    core = make(snapshot=SnapshotMark(7, 3), term=4)
+    done = step(core, chunk(core, 0, b"ab", 2))
+    assert done.snapshot_chunks == []
+    assert done.of(AppendReply) == [AppendReply(4, 1, 2, True, 7, 0, 0)]
 
 
 def test_a_snapshot_of_what_the_log_holds_discards_nothing_after_it() -> None:
