@@ -14,6 +14,7 @@ to the store that a test hands in.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
@@ -62,6 +63,7 @@ class _Pending:
     begun: Any = None
     has_begun: bool = False
     is_done: bool = False
+    forgotten: bool = False
     result: Any = None
     outcome: Outcome = Outcome.OK
 
@@ -135,14 +137,15 @@ class Clients:
             if draw() < 0.7:
                 self._late.append(pending)
         elif draw() < self.lies.forgotten:
-            pending.is_done = True
+            pending.forgotten = True
         elif draw() < self.lies.done_again:
             self._late.append(pending)
 
     def _do(self, pending: _Pending) -> None:
         pending.is_done = True
+        store = deepcopy(self.store) if pending.forgotten else self.store
         try:
-            result = self.store.done(pending.action, pending.value, pending.begun)
+            result = store.done(pending.action, pending.value, pending.begun)
         except Refused:
             if pending.outcome is Outcome.OK:
                 pending.outcome = Outcome.FAILED

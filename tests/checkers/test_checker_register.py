@@ -41,7 +41,7 @@ GOOD: dict[str, list[Operation]] = {
         r(1, (4, 5)),
     ],
     "two writes at once, either order": [w(1, (1, 5)), w(2, (2, 6), 3), r(1, (7, 8))],
-    "a slow write after a quick one": [w(1, (1, 9)), w(2, (2, 3), 3), r(1, (10, 11))],
+    "a slow write after a quick one": [w(1, (1, 9)), w(2, (2, 3), 3), r(2, (4, 5)), r(1, (10, 11))],
     "touching times are concurrent": [w(1, (1, 2)), r(None, (2, 3))],
     "a late unknown write": [
         unknown(1, "write", ("x", 1), at=(1, 2)),
