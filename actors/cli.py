@@ -33,6 +33,7 @@ SUBCOMMANDS: dict[str, str] = {
     "promote-server": "actors.administration_commands:promote_server",
     "demote-server": "actors.administration_commands:demote_server",
     "transfer-leadership": "actors.administration_commands:transfer_leadership",
+    "recover": "actors.recovery_command:recover",
 }
 
 

@@ -31,9 +31,10 @@ __all__ = [
 
 # What an operator can do about a damaged directory.
 DAMAGED = (
-    "The data directory is damaged. Keep it for inspection and leave this server stopped: the "
-    "others go on while they are a majority. An emptied directory does not bring the server back, "
-    "and a server cannot be replaced yet."
+    "The data directory is damaged. Keep it for inspection, and leave this server stopped: the "
+    "others go on while they are a majority. Put a new server in its place, with an empty "
+    "directory and an id that was never used: memgraph_ha replace-server. Only if no majority is "
+    "left for good: memgraph_ha recover DIRECTORY, on a directory that is not damaged."
 )
 
 

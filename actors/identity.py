@@ -122,6 +122,10 @@ class DataDirectory:
             found = DataDirectory.inspect(path, server_id)
             if found is not None and found.removed:
                 raise DirectoryRefused(removed_text(server_id, path))
+            if (path / "recovering" / "plan.json").exists():
+                raise DirectoryRefused(
+                    f"A recovery of {path} was interrupted. Finish it: memgraph_ha recover {path}"
+                )
             before = found or Identity(FORMAT_VERSION, server_id, "", 0)
             identity = replace(
                 before,
@@ -166,6 +170,11 @@ class DataDirectory:
                 except FileNotFoundError:
                     continue  # removed by a compaction meanwhile
         return total
+
+    @staticmethod
+    def lock(path: Path) -> int:
+        """Take the directory's lock; a descriptor to be closed. ``DirectoryRefused`` if in use."""
+        return _take_lock(path)
 
     def close(self) -> None:
         os.close(self._lock)

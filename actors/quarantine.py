@@ -43,7 +43,7 @@ from actors.service import Item
 from actors.snapshots import SnapshotMeta, SnapshotStore, mark_of
 from graph.store import Root
 
-__all__ = ["Case", "HollowReplica", "QuarantinedMachine", "open_case", "resume"]
+__all__ = ["Case", "HollowReplica", "QuarantinedMachine", "is_open_case", "open_case", "resume"]
 
 log = structlog.get_logger()
 
@@ -114,6 +114,12 @@ def resume(disk: Disk, snapshots: SnapshotStore) -> Case | None:
         _write(disk, [*cases[:-1], replace(case, closed=True)])
         return None
     return case
+
+
+def is_open_case(disk: Disk) -> bool:
+    """Whether the server of this directory is to stay apart when it is started."""
+    cases = _read(disk)
+    return bool(cases) and not cases[-1].closed
 
 
 def _with_base(case: Case, snapshots: SnapshotStore) -> Case:
@@ -223,6 +229,9 @@ class QuarantinedMachine(StateMachine):
     # ----------------------------------------------------------------- from clients
 
     def submit_writes(self, items: Sequence[Item]) -> None:
+        self._refuse(items)
+
+    def submit_restore(self, items: Sequence[Item]) -> None:
         self._refuse(items)
 
     def submit_leader_reads(self, items: Sequence[Item]) -> None:

@@ -210,7 +210,7 @@ class Server:
 class LittleCluster:
     """See the module."""
 
-    def __init__(self, size: int = 3, **settings: Any) -> None:
+    def __init__(self, size: int = 3, disks: Any = None, **settings: Any) -> None:
         self.now = 1_000.0
         self.size = size
         self._settings = settings
@@ -219,6 +219,8 @@ class LittleCluster:
         self._ids = 0
         for server_id in range(1, size + 1):
             self.servers[server_id] = Server(self, server_id)
+            if disks is not None:
+                self.servers[server_id].disk = disks[server_id]
         for server in self.servers.values():
             server.start()
 
