@@ -16,8 +16,9 @@ from typing import Any, cast
 import structlog
 
 from actors import limits
-from actors.errors import NotLeader, OutcomeUnknown, Overloaded, RayftError
+from actors.errors import NotDone, NotLeader, OutcomeUnknown, Overloaded, RayftError
 from actors.protocol import Op, Reply, Request, Status, dialect_number
+from actors.restore_statements import is_backup
 from actors.router import NO_LEADER, Router, ServerLost
 from actors.routing import routing_table
 from actors.statements import RequestFailed, answer_statement, bookmark_index, transaction_name
@@ -279,9 +280,10 @@ class BoltSession(asyncio.Protocol):
         read = extra.get("mode") == "r"
         if await self._answered(query, event.parameters, qid=-1, read=read):
             return
-        request = self._request(Op.RUN, extra, query, event.parameters)
+        backup = is_backup(query)
+        request = self._request(Op.BACKUP if backup else Op.RUN, extra, query, event.parameters)
         try:
-            if request.read:
+            if request.read or backup:
                 reply, server = await self._router.read(request)
             else:
                 reply, server = await self._router.write(request)
@@ -443,13 +445,13 @@ class BoltSession(asyncio.Protocol):
         bookmark, name = _bookmark(extra.get("bookmarks")), transaction_name(extra)
         timeout = extra.get("tx_timeout")
         timeout_ms = timeout if isinstance(timeout, int) and timeout > 0 else 0
-        following = self._connection.peek() if op is Op.RUN else None
+        following = self._connection.peek() if op in (Op.RUN, Op.BACKUP) else None
         identity = self._router.new_id()
         return Request(
             identity,
             op,
             connection=self.number,
-            read=extra.get("mode") == "r",
+            read=extra.get("mode") == "r" or op is Op.BACKUP,
             dialect=dialect_number(self._connection.dialect),
             tx=tx,
             count=following.n if isinstance(following, Pull) and following.qid in (-1, qid) else 0,
@@ -505,7 +507,7 @@ def _failure_of(error: Exception) -> tuple[str, str]:
     match error:
         case RequestFailed():
             return error.code, error.message
-        case NotLeader() | Overloaded():
+        case NotDone():
             return codes.DATABASE_UNAVAILABLE, str(error)
         case OutcomeUnknown():
             return codes.COMMIT_OUTCOME_UNKNOWN, str(error)

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from actors import limits
+from actors.errors import NotDone
 from actors.protocol import Op, Request
 from actors.router import Router, ServerLost
 from bolt.limits import RESULTS
@@ -17,8 +18,14 @@ Table = tuple[list[str], list[list[Any]]]
 
 
 async def gather_raft_info(router: Router) -> Table:
-    """(is_leader, term_id) of this gateway's own server. Raises ``ServerLost``."""
-    row = await _ask(router, Op.RAFT_INFO, router.home)
+    """(is_leader, term_id) of this gateway's own server. Raises ``NotDone``: it does not answer."""
+    try:
+        row = await _ask(router, Op.RAFT_INFO, router.home)
+    except (ServerLost, TimeoutError):
+        raise NotDone(
+            f"Server {router.home}, which this gateway belongs to, does not answer: it may be "
+            "starting again. Try again, or ask at another server's address."
+        ) from None
     return ["is_leader", "term_id"], [row]
 
 
