@@ -6,8 +6,8 @@ is all that killing and pausing needs. ``Hosts``: a command for each server, on 
 there can links be cut and servers be added.
 
 Every process belongs to the ``Place`` of the deployment and is ended with it. The deployment keeps
-count of what it killed; a server or gateway that ends otherwise is a finding, and so is each line of
-a log that says that something went wrong inside.
+count of what it killed; a server or gateway that ends otherwise is a finding, and so is each line
+of a log that says that something went wrong inside.
 """
 
 from __future__ import annotations
@@ -62,7 +62,6 @@ class Deployment(ABC):
         """``raft``: constants that differ from those of raft.json."""
         self.raft = raft
         self.members: list[int] = [1, 2, 3]  # the servers that should be there
-        self.killed: Counter[int] = Counter()  # processes of ours that we ended, by process id
         self.commands: dict[int, Command] = {}  # by server, or by the first one it started
         self._stack = ExitStack()
         self.place = self._stack.enter_context(Place())
@@ -167,7 +166,9 @@ class Deployment(ABC):
         )
         excess = died - self._our_deaths - self._seen_deaths
         self._seen_deaths += excess
-        found = [f"{kind} {server} died by itself ({n} times)" for (kind, server), n in excess.items()]
+        found = [
+            f"{kind} {server} died by itself ({n} times)" for (kind, server), n in excess.items()
+        ]
         for server, command in self.commands.items():
             if command.process.poll() is not None:
                 found.append(f"command {server} has ended:\n{command.output[-2000:]}")
