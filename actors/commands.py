@@ -10,6 +10,10 @@ A COMMAND entry's payload is, in a versioned binary form of our own::
     kind 4, digest agreed: index u64, digest 16 bytes: what a majority found as of that index
     kind 5, transactions of which some have names: count u32, per name (done u8, length u8, bytes);
                           then as kind 1
+    kind 6, part of a backup: restore 16 bytes, offset u64, bytes     (``restore.py``)
+    kind 7, backup ended:     restore 16 bytes, size u64, one transaction's id as in kind 1; what
+                              was gathered is the graph from here on
+    kind 8, backup dropped:   restore 16 bytes
 
 A name is what a client calls its transaction (``outcomes.py``); ``done`` 0 says that it has not
 been committed and never will be.
@@ -36,11 +40,15 @@ __all__ = [
     "DigestAgreed",
     "DigestAsked",
     "Named",
+    "RestoreDropped",
+    "RestoreEnded",
+    "RestorePart",
     "TransactionId",
     "Transactions",
     "decode",
     "encode_cluster",
     "encode_digest",
+    "encode_restore",
     "encode_transactions",
     "split",
 ]
@@ -54,11 +62,16 @@ _KIND_CLUSTER = 2
 _KIND_DIGEST_ASKED = 3
 _KIND_DIGEST_AGREED = 4
 _KIND_NAMED = 5
+_KIND_RESTORE_PART = 6
+_KIND_RESTORE_ENDED = 7
+_KIND_RESTORE_DROPPED = 8
 _HEAD = struct.Struct("<BB")
 _COUNT = struct.Struct("<I")
 _ID = struct.Struct("<QQQ")
 _NAME = struct.Struct("<BB")
 _DIGEST = struct.Struct("<Q16s")
+_RESTORE = struct.Struct("<16sQ")
+_RESTORE_NAME_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +114,33 @@ class DigestAgreed:
     digest: bytes
 
 
-Command = Transactions | ClusterNamed | DigestAsked | DigestAgreed
+@dataclass(frozen=True, slots=True)
+class RestorePart:
+    """Bytes of a backup file. ``restore`` is the name of the restore: 32 hexadecimal digits."""
+
+    restore: str
+    offset: int
+    data: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreEnded:
+    """What was gathered, ``size`` bytes, is the graph."""
+
+    restore: str
+    size: int
+    transaction: TransactionId
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreDropped:
+    """What was gathered is not to be used."""
+
+    restore: str
+
+
+RestoreCommand = RestorePart | RestoreEnded | RestoreDropped
+Command = Transactions | ClusterNamed | DigestAsked | DigestAgreed | RestoreCommand
 
 
 def encode_transactions(
@@ -129,6 +168,23 @@ DIGEST_ASKED = _HEAD.pack(VERSION, _KIND_DIGEST_ASKED)
 def encode_digest(index: int, digest: bytes) -> bytes:
     """What a majority of the servers found as of ``index``."""
     return _HEAD.pack(VERSION, _KIND_DIGEST_AGREED) + _DIGEST.pack(index, digest)
+
+
+def encode_restore(command: RestoreCommand) -> bytes:
+    """A step of a restore."""
+    name = bytes.fromhex(command.restore)
+    assert len(name) == _RESTORE_NAME_BYTES
+    match command:
+        case RestorePart():
+            head = _HEAD.pack(VERSION, _KIND_RESTORE_PART)
+            return b"".join((head, _RESTORE.pack(name, command.offset), command.data))
+        case RestoreEnded():
+            head = _HEAD.pack(VERSION, _KIND_RESTORE_ENDED)
+            transaction = command.transaction
+            identity = _ID.pack(transaction.gateway, transaction.id, transaction.acknowledged)
+            return head + _RESTORE.pack(name, command.size) + identity
+        case RestoreDropped():
+            return _HEAD.pack(VERSION, _KIND_RESTORE_DROPPED) + name
 
 
 def decode(payload: bytes) -> Command:
@@ -215,10 +271,35 @@ def _transactions_from(payload: bytes, offset: int, names: tuple[Named, ...]) ->
     return Transactions(ids, tuple(write_sets), names)
 
 
+def _decode_restore_part(payload: bytes) -> RestorePart:
+    name, offset = _RESTORE.unpack_from(payload, _HEAD.size)
+    data = memoryview(payload)[_HEAD.size + _RESTORE.size :]
+    if not data:
+        raise CorruptionError("a log entry is damaged: it holds no part of a backup")
+    return RestorePart(name.hex(), offset, data)
+
+
+def _decode_restore_ended(payload: bytes) -> RestoreEnded:
+    if len(payload) != _HEAD.size + _RESTORE.size + _ID.size:
+        raise CorruptionError("a log entry is damaged: it does not end a backup")
+    name, size = _RESTORE.unpack_from(payload, _HEAD.size)
+    identity = _ID.unpack_from(payload, _HEAD.size + _RESTORE.size)
+    return RestoreEnded(name.hex(), size, TransactionId(*identity))
+
+
+def _decode_restore_dropped(payload: bytes) -> RestoreDropped:
+    if len(payload) != _HEAD.size + _RESTORE_NAME_BYTES:
+        raise CorruptionError("a log entry is damaged: it drops no backup")
+    return RestoreDropped(payload[_HEAD.size :].hex())
+
+
 _DECODERS: dict[int, Callable[[bytes], Command]] = {
     _KIND_TRANSACTIONS: _decode_transactions,
     _KIND_CLUSTER: _decode_cluster,
     _KIND_DIGEST_ASKED: _decode_digest_asked,
     _KIND_DIGEST_AGREED: _decode_digest_agreed,
     _KIND_NAMED: _decode_named,
+    _KIND_RESTORE_PART: _decode_restore_part,
+    _KIND_RESTORE_ENDED: _decode_restore_ended,
+    _KIND_RESTORE_DROPPED: _decode_restore_dropped,
 }

@@ -117,6 +117,11 @@ class Dispatcher:
                 leader_reads.append(item)
             case Op.SETTLE:
                 self._write(item, writes, replies)
+            case Op.BACKUP:
+                local_reads.append(item)
+            case Op.RESTORE:
+                self._service.decode(item)
+                self._run_machine(lambda: self._machine.submit_restore([item]))
             case Op.CANCEL:
                 self._service.sessions.drop_owner((item.gateway, request.cursor))
             case Op.ADMINISTER:

@@ -77,3 +77,12 @@ DIGEST_ENTRIES = 1_000
 DIGEST_SECONDS = 10.0
 # How long SHOW STORAGE INFO waits for a server (the original's limit).
 STORAGE_INFO_SECONDS_MAX = 1.0
+# Backups being fetched from one server at once: each holds a root, and a core while it is made.
+BACKUPS_MAX = 2
+# A backup that is being restored is in the log, and in the memory of every server, before it
+# becomes the graph; a graph takes some ten times as much.
+RESTORE_BYTES_MAX = 2 * 2**30
+# One request of a restore, in PackStream bytes.
+RESTORE_PART_BYTES_MAX = 1 * 2**20
+# A restore that is not gone on with for so long is given up; while it lasts no snapshots are taken.
+RESTORE_IDLE_SECONDS_MAX = 60.0

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import structlog
 
 from actors import commands, limits
+from actors.backup import Backups
 from actors.commands import DigestAsked, TransactionId
 from actors.divergence import DigestWatch, Divergence
 from actors.errors import Diverged
@@ -27,6 +28,7 @@ from actors.protocol import Op, Reply, Status
 from actors.raft.messages import Entry, EntryKind
 from actors.raft.ready import RefusalReason, Role, SoftState
 from actors.replica import Replica, Speculation
+from actors.restore import Restorer
 from actors.server import Proposal, ReadRequest
 from actors.service import Executed, Item, QueryService, bookmark_of, empty_success
 from actors.writer import Writer
@@ -49,7 +51,7 @@ class StateMachine:
         post: puts an event into the server loop's inbox.
         applied: tells the loop up to which index the log is applied.
         run_reads: runs a function in a reader thread.
-        new_cluster_id: draws a name for a new cluster, 32 hexadecimal digits.
+        new_cluster_id: draws a name for a new cluster, or a restore: 32 hexadecimal digits.
         replication_timeout_ms: no new writes while one waits longer than this for its majority.
         clock: seconds that only grow.
         server_id: this server's.
@@ -95,6 +97,17 @@ class StateMachine:
         self._next_read = 1
         self._later: list[tuple[int, Item]] = []  # reads that wait for an index
         self._writer = Writer(replica, service, clock)
+        self._backups = Backups(service)
+        self._restorer = Restorer(
+            replica,
+            service,
+            self._writer.conflicts,
+            propose=lambda payload, ids, done: self._propose(payload, ids, done).version,
+            room=self._has_room,
+            run_reads=run_reads,
+            new_name=new_cluster_id,
+            clock=clock,
+        )
         self._known_cluster = replica.cluster_id
         self._voters = voters
         self._on_divergence = on_divergence
@@ -162,6 +175,7 @@ class StateMachine:
         refused = [s for s in self.replica.pending if s.version >= token]
         self._generation += 1
         self.replica.take_back(token)
+        self._restorer.lose()
         status = Status.OVERLOADED if reason is RefusalReason.OVERLOADED else Status.NOT_LEADER
         answers = [
             (executed.item, Reply(executed.item.request.id, status, self._state.term))
@@ -195,6 +209,10 @@ class StateMachine:
         """Autocommit writes and COMMITs, to be executed in this order."""
         self._waiting.extend(items)
 
+    def submit_restore(self, items: Sequence[Item]) -> None:
+        """Steps of a restore, to be done in this order."""
+        self._restorer.submit(items)
+
     def submit_leader_reads(self, items: Sequence[Item]) -> None:
         """Linearizable: served after a majority has confirmed the leadership."""
         token = self._next_read
@@ -216,6 +234,7 @@ class StateMachine:
 
         Returns after how many seconds it wants to be called again; 0 for not before there is news.
         """
+        self._restorer.turn()
         while self._waiting and self._may_execute():
             wait = self._gather(self._clock())
             if wait > 0:
@@ -251,6 +270,7 @@ class StateMachine:
         if self._replication_is_late():
             self._refuse_waiting(Status.OVERLOADED)
         self._name_cluster()
+        self._restorer.sweep(now)
         self._compare()
         self.service.sessions.sweep(now)
 
@@ -308,6 +328,7 @@ class StateMachine:
     def _stop_leading(self) -> None:
         dropped = self.replica.follow()
         self._generation += 1
+        self._restorer.lose()
         self.service.sessions.drop_writing_transactions()
         log.info("not leading any more", term=self._state.term, unknown_batches=len(dropped))
         self._refuse_waiting()
@@ -324,6 +345,11 @@ class StateMachine:
         return under_way < limits.SPECULATIONS_MAX and (
             len(self._waiting) >= limits.OVERLAPPING_BATCH_MIN
         )
+
+    def _has_room(self) -> bool:
+        """Whether something besides the clients' writes may be proposed now."""
+        leads = self.replica.leading_term and not self._replication_is_late()
+        return bool(leads) and len(self.replica.pending) < limits.SPECULATIONS_MAX
 
     def _replication_is_late(self) -> bool:
         pending = self.replica.pending
@@ -410,6 +436,8 @@ class StateMachine:
                 self._begin(item)
             elif item.request.op is Op.OUTCOME:
                 self.service.reply(item, self._outcome(item))
+            elif item.request.op is Op.BACKUP:
+                self._back_up(item, root)
             else:
                 plain.append(item)
         if plain:
@@ -419,6 +447,14 @@ class StateMachine:
         """In a reader thread."""
         replies = self.service.read_batch(items, root, index)
         self.service.reply_all(list(zip(items, replies, strict=True)))
+
+    def _back_up(self, item: Item, root: Any) -> None:
+        replica = self.replica
+        index, term, cluster_id = replica.applied_index, replica.applied_term, replica.cluster_id
+        begin = self._backups.begin
+        self._run_reads(
+            lambda: self.service.reply(item, begin(item, root, index, term, cluster_id))
+        )
 
     def _begin(self, item: Item) -> None:
         replica = self.replica

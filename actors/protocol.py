@@ -66,6 +66,8 @@ class Op(IntEnum):
     # What became of the transaction that its client calls ``name``? If nothing yet, nothing will.
     # ``cursor``: log index before which it cannot have been sent.
     SETTLE = 11
+    BACKUP = 13  # the graph of this server as rows of bytes (``backup.py``)
+    RESTORE = 14  # a step of a restore (``restore_statements.py``), for the leader
 
 
 class Status(IntEnum):

@@ -19,18 +19,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors import commands
+from actors.backup_file import load_backup
 from actors.commands import (
     ClusterNamed,
     Command,
     DigestAgreed,
     DigestAsked,
     Named,
+    RestoreDropped,
+    RestoreEnded,
+    RestorePart,
     TransactionId,
     Transactions,
 )
 from actors.outcomes import OutcomeTable
 from actors.raft.messages import Entry, EntryKind
 from actors.snapshots import SnapshotMeta
+from actors.spool import Spool
+from graph.errors import CorruptionError
 from graph.snapshot import read_snapshot
 from graph.store import IdAllocator, Root
 from graph.write_set_codec import decode as decode_write_set
@@ -68,6 +74,7 @@ class Replica:
         self.pending: deque[Speculation] = deque()
         # What the entry applied last says about digests of the graph.
         self.check: DigestAsked | DigestAgreed | None = None
+        self.spool = Spool()
         self._view: Root | None = None
         self._fragments: list[bytes] = []
 
@@ -92,6 +99,7 @@ class Replica:
             self.membership = entry.data
         elif entry.kind is EntryKind.NOOP:
             self._fragments.clear()  # what a lost leader left unfinished
+            self.spool.clear()
         elif entry.kind is EntryKind.FRAGMENT:
             # Kept even if ours: leadership may be lost before the command is complete.
             self._fragments.append(entry.data)
@@ -113,13 +121,13 @@ class Replica:
         for name, done in speculation.names.items():
             self.outcomes.names.record(Named(name, done), entry.index)
         if not speculation.ids:  # it may be something else than transactions
-            self._take_note(commands.decode(speculation.payload))
+            self._take_note(commands.decode(speculation.payload), entry.index, ours=True)
         return speculation
 
     def _apply_payload(self, payload: bytes, index: int) -> None:
         command = commands.decode(payload)
         if not isinstance(command, Transactions):
-            self._take_note(command)
+            self._take_note(command, index)
             return
         if command.write_sets:
             self._view = None
@@ -130,12 +138,28 @@ class Replica:
         for named in command.names:
             self.outcomes.names.record(named, index)
 
-    def _take_note(self, command: Command) -> None:
-        """What changes no graph."""
-        if isinstance(command, ClusterNamed):
+    def _take_note(self, command: Command, index: int, *, ours: bool = False) -> None:
+        """What is no transaction; ``ours``: its graph is in the view already."""
+        if isinstance(command, RestorePart):
+            self.spool.add(command)
+        elif isinstance(command, RestoreEnded):
+            if not ours:
+                self.head = self._restored(command)
+                self._view = None
+            self.spool.clear()
+            self.outcomes.record(command.transaction, index)
+        elif isinstance(command, RestoreDropped):
+            self.spool.clear()
+        elif isinstance(command, ClusterNamed):
             self.cluster_id = self.cluster_id or command.cluster_id
         elif isinstance(command, (DigestAsked, DigestAgreed)):
             self.check = command
+
+    def _restored(self, ended: RestoreEnded) -> Root:
+        spool = self.spool
+        if (ended.restore, ended.size) != (spool.name, spool.size):
+            raise CorruptionError("a log entry is damaged: it ends a backup that is not here")
+        return load_backup(spool.parts)
 
     # ----------------------------------------------------------------- leading
 
@@ -180,6 +204,13 @@ class Replica:
         last = self.pending[-1].view if self.pending else self.view()
         self.head = last.fork()
 
+    def exchange(self, root: Root) -> None:
+        """On the leader: from here on writes are executed on another graph."""
+        assert self.allocator is not None
+        self.head = root
+        # Ids that open transactions have are not given out again, should this be taken back.
+        self.allocator.skip_to(root.next_node_id, root.next_relationship_id)
+
     def standing(self, name: bytes) -> bool | None:
         """What is settled about a client's transaction, pending or not: done, or never."""
         found = self.outcomes.names.find(name)
@@ -193,8 +224,8 @@ class Replica:
     # ----------------------------------------------------------------- snapshots
 
     def capture(self) -> tuple[SnapshotMeta, Root] | None:
-        """What a snapshot of this moment holds; ``None`` in the middle of a large command."""
-        if self._fragments:
+        """What a snapshot of this moment holds; ``None`` amid a large command, or a restore."""
+        if self._fragments or self.spool.name:
             return None
         meta = SnapshotMeta(
             self.applied_index,
@@ -211,6 +242,7 @@ class Replica:
         self.head = root
         self._view = None
         self._fragments.clear()
+        self.spool.clear()
         self.applied_index = meta.index
         self.applied_term = meta.term
         self.cluster_id = meta.cluster_id

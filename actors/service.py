@@ -139,8 +139,13 @@ class QueryService:
                 "The query is not valid UTF-8.", code="Neo.ClientError.Request.Invalid"
             ) from error
         item.prepared = self.engine.prepare(text)
-        if request.parameters:
-            item.parameters = decode_parameters(request.parameters, item.dialect)
+        self.decode(item)
+
+    @staticmethod
+    def decode(item: Item) -> None:
+        """Decode a request's parameters. Raises ``BoltError``."""
+        if item.request.parameters:
+            item.parameters = decode_parameters(item.request.parameters, item.dialect)
 
     # ----------------------------------------------------------------- reading
 
@@ -191,6 +196,15 @@ class QueryService:
             except Exception as error:
                 replies.append(self.failed(item, error))
         return replies
+
+    def first_rows(self, item: Item, result: Any, index: int) -> Reply:
+        """Answer RUN, and the PULL behind it, from what is not a query's result but like one."""
+        cursor = self._cursor(result, item, index)
+        return self._first_reply(item, cursor, bookmark_of(index))
+
+    def time_of_day(self) -> str:
+        """As statements see it, in ISO 8601."""
+        return self._now().iso_format()
 
     def pull(self, item: Item) -> Reply:
         """More rows of an open cursor, or none of them (DISCARD)."""

@@ -12,7 +12,6 @@ not used for a while.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,9 +23,8 @@ from bolt.records import encode_message, encode_records
 from bolt.versions import Dialect
 from graph.engine import Result, Transaction
 from graph.errors import GraphError
-from graph.vector import IntArray
 
-__all__ = ["ConflictLog", "Cursor", "OpenTransaction", "Owner", "Sessions"]
+__all__ = ["Cursor", "OpenTransaction", "Owner", "Sessions"]
 
 # Rows encoded in one go: bounds what a reply can exceed its size by.
 ENCODED_ROWS_MAX = 256
@@ -161,55 +159,6 @@ class OpenTransaction:
     cancelled: bool = False
     name: bytes = b""  # what its client calls it
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-class ConflictLog:
-    """Which existing entities recent writes touched, to find conflicts at COMMIT.
-
-    Owned by the state machine's thread.
-    """
-
-    def __init__(self) -> None:
-        self._batches: deque[tuple[int, set[int], set[int]]] = deque()
-        self._ids = 0
-        self._lost_before = 0  # batches up to this version have been forgotten for want of room
-
-    def record(self, version: int, nodes: IntArray, relationships: IntArray) -> None:
-        touched = (version, set(nodes.tolist()), set(relationships.tolist()))
-        size = len(touched[1]) + len(touched[2])
-        if not size:
-            return
-        self._batches.append(touched)
-        self._ids += size
-        while self._ids > limits.TOUCHED_IDS_MAX:
-            oldest = self._batches.popleft()
-            self._ids -= len(oldest[1]) + len(oldest[2])
-            self._lost_before = oldest[0]
-
-    def forget(self, version: int) -> None:
-        """Nobody will ask for batches up to ``version`` again."""
-        while self._batches and self._batches[0][0] <= version:
-            oldest = self._batches.popleft()
-            self._ids -= len(oldest[1]) + len(oldest[2])
-
-    def conflict(self, since: int, nodes: IntArray, relationships: IntArray) -> bool:
-        """Whether a batch after ``since`` touched one of these (or may have)."""
-        if since < self._lost_before:
-            return True
-        mine = (set(nodes.tolist()), set(relationships.tolist()))
-        if not mine[0] and not mine[1]:
-            return False
-        for version, theirs_nodes, theirs_relationships in self._batches:
-            if version <= since:
-                continue
-            if not mine[0].isdisjoint(theirs_nodes) or not mine[1].isdisjoint(theirs_relationships):
-                return True
-        return False
-
-    def clear(self) -> None:
-        self._batches.clear()
-        self._ids = 0
-        self._lost_before = 0
 
 
 class Sessions:

@@ -107,14 +107,14 @@ class FileReader:
             yield data
 
 
-def read_parts(parts: Sequence[bytes]) -> tuple[Callable[[int, int], bytes], int]:
+def read_parts(parts: Sequence[bytes | memoryview]) -> tuple[Callable[[int, int], bytes], int]:
     """(read, size) for a ``FileReader`` over a file in consecutive parts."""
     starts = [0]
     for part in parts:
         starts.append(starts[-1] + len(part))
 
     def read(offset: int, size: int) -> bytes:
-        found: list[bytes] = []
+        found: list[bytes | memoryview] = []
         number = bisect_right(starts, offset) - 1
         while size > 0 and number < len(parts):
             start = offset - starts[number]

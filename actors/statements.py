@@ -4,6 +4,7 @@
     SHOW STORAGE INFO                                all servers
     SHOW TRANSACTION OUTCOME 'id' [SINCE 'bookmark'] the leader
     SHOW SERVERS, ADD SERVER ... and their like      the leader (``administration.py``)
+    RESTORE DATABASE ...                             the leader (``restore_statements.py``)
 
 A client names a transaction with the key ``rayft.transaction_id`` of its transaction metadata, and
 may ask at any time, over any connection, what became of it: ``committed`` (with a bookmark), ``not
@@ -21,10 +22,13 @@ from actors.administration import is_statement
 from actors.administration_gateway import AdministrationFailed, gather_administration
 from actors.information import Table, gather_raft_info, gather_storage_info
 from actors.outcomes import NAME_BYTES_MAX
-from actors.protocol import Reply, Status
+from actors.protocol import Op, Reply, Request, Status, dialect_number
+from actors.restore_statements import is_restore
 from actors.router import Router
 from bolt import status as codes
+from bolt.limits import RESULTS
 from bolt.messages import Success
+from bolt.packstream import unpack
 from bolt.records import decode_parameters, encode_message, encode_records
 from bolt.versions import Dialect
 
@@ -36,6 +40,7 @@ __all__ = [
     "bookmark_index",
     "checked_name",
     "gather_outcome",
+    "gather_restore",
     "transaction_name",
 ]
 
@@ -87,6 +92,9 @@ async def answer_statement(
         return _reply(await gather(router), dialect, qid)
     if _OUTCOME_BEGINS.match(query):
         return _reply(await _outcome(router, query, parameters, dialect), dialect, qid)
+    if is_restore(query):
+        table = await gather_restore(router, query, parameters, dialect, inside=qid >= 0, read=read)
+        return _reply(table, dialect, qid)
     if is_statement(query):
         return _reply(await administer(router, query, inside=qid >= 0, read=read), dialect, qid)
     return None
@@ -109,6 +117,43 @@ async def gather_outcome(router: Router, name: str, since: int) -> Table:
         raise RequestFailed(reply.head.decode(), reply.body.decode())
     bookmark = f"rayft:v1:{reply.index}" if reply.status is Status.DONE else None
     return ["transaction_id", "outcome", "bookmark"], [[name, _OUTCOMES[reply.status], bookmark]]
+
+
+async def gather_restore(
+    router: Router,
+    query: bytes,
+    parameters: bytes,
+    dialect: Dialect,
+    *,
+    inside: bool = False,
+    read: bool = False,
+) -> Table:
+    """A step of a restore: (restore) of BEGIN, else (result)."""
+    if inside or read:
+        raise RequestFailed(
+            "Neo.ClientError.Transaction.ForbiddenDueToTransactionType",
+            "A database is restored outside of transactions and with write access. Run the "
+            "statement by itself (session.run). Nothing was done.",
+        )
+    identity = router.new_id()
+    request = Request(
+        identity,
+        Op.RESTORE,
+        dialect=dialect_number(dialect),
+        acknowledged=router.acknowledged(),
+        query=query,
+        parameters=parameters,
+    )
+    try:
+        reply, _ = await router.write(request)
+    finally:
+        router.finish(identity)
+    if reply.status is Status.FAILED:
+        raise RequestFailed(reply.head.decode(), reply.body.decode())
+    if not reply.body:
+        return ["result"], [["done"]]
+    (fields, rows), _ = unpack(reply.body, 0, RESULTS)
+    return fields, rows
 
 
 def transaction_name(extra: dict[str, Any]) -> bytes:

@@ -17,10 +17,11 @@ from typing import Any
 
 from actors import commands
 from actors.commands import Named, TransactionId
+from actors.conflicts import ConflictLog, overlap
 from actors.protocol import Op, Reply, Request, Status
 from actors.replica import Replica
 from actors.service import Executed, Item, QueryService, transaction_gone
-from actors.sessions import ConflictLog, OpenTransaction
+from actors.sessions import OpenTransaction
 from graph.cypher.budget import TIMED_OUT
 from graph.engine import run_batch
 from graph.errors import ConflictError, GraphError
@@ -216,13 +217,11 @@ class Writer:
         write_set = opened.transaction.write_set
         nodes, relationships = write_set.touched_nodes(), write_set.touched_relationships()
         conflict = self.conflicts.conflict(opened.version, nodes, relationships)
-        mine_nodes, mine_relationships = set(nodes.tolist()), set(relationships.tolist())
         for other in earlier:
             if conflict:
                 break
-            conflict = not (
-                mine_nodes.isdisjoint(other.touched_nodes().tolist())
-                and mine_relationships.isdisjoint(other.touched_relationships().tolist())
+            conflict = overlap(nodes, other.touched_nodes()) or overlap(
+                relationships, other.touched_relationships()
             )
         if conflict:
             raise ConflictError(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from graph.vector import IntArray
 
-__all__ = ["distinct", "without"]
+__all__ = ["disjoint", "distinct", "without"]
 
 Integers = TypeVar("Integers", bound=np.signedinteger[Any])
 
@@ -39,3 +39,13 @@ def without(ids: IntArray, others: IntArray) -> IntArray:
     places = np.minimum(np.searchsorted(others, ids), len(others) - 1)
     kept: IntArray = ids[others[places] != ids]
     return kept
+
+
+def disjoint(ids: IntArray, others: IntArray) -> bool:
+    """Whether two lists of ids, each ascending and distinct, have none in common."""
+    if not len(ids) or not len(others):
+        return True
+    if len(ids) > len(others):
+        ids, others = others, ids
+    places = np.minimum(np.searchsorted(others, ids), len(others) - 1)
+    return not bool((others[places] == ids).any())

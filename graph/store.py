@@ -53,6 +53,12 @@ class IdAllocator:
             self._next_relationship = first + count
         return first
 
+    def skip_to(self, next_node: int, next_relationship: int) -> None:
+        """Hand out no ids below these any more."""
+        with self._lock:
+            self._next_node = max(self._next_node, next_node)
+            self._next_relationship = max(self._next_relationship, next_relationship)
+
 
 class Root(IndexReads):
     """One state of the graph."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors import limits
-from actors.sessions import ConflictLog
+from actors.conflicts import ConflictLog
 from graph.vector import IntArray
 
 IDS = st.sets(st.integers(0, 12), max_size=4)

@@ -121,6 +121,8 @@ def test_numbers_on_the_wire_do_not_change() -> None:
         "CANCEL": 10,
         "ADMINISTER": 12,
         "SETTLE": 11,
+        "BACKUP": 13,
+        "RESTORE": 14,
     }
     assert [status.name for status in Status] == [
         "DONE",
