@@ -203,6 +203,7 @@ class Assembly:
         try:
             mark, membership = self._load_state()
             restored = Restored.from_disk(recovered.hard_state, mark, recovered.entries, membership)
+            self.wal.follow(mark, recovered)
             self.core = RaftCore(
                 self._core_config(), restored, self._around.randomness, self.now_ms
             )

@@ -120,6 +120,24 @@ class WriteAheadLog:
             self._reopen_segment()
         return recovered
 
+    def follow(self, snapshot: SnapshotMark, recovered: Recovered) -> None:
+        """Make the log go on after ``snapshot``, from which the server starts, if it does not yet.
+
+        A snapshot from the leader is durable before the reset that goes with it. After a crash in
+        between, the entries end before it or contradict it. The core is not given them
+        (``Restored.from_disk``), and at the next start they must not be taken for what comes
+        before the entries that are appended now: those would be left out with them.
+        """
+        entries = recovered.entries
+        if not entries:
+            return
+        place = snapshot.index - entries[0].index
+        # At -1 the first entry is the one after the snapshot.
+        if place == -1 or (0 <= place < len(entries) and entries[place].term == snapshot.term):
+            return
+        self.append(None, (), snapshot)
+        self.sync()
+
     def append(
         self,
         hard_state: HardState | None,
