@@ -51,6 +51,8 @@ OBJECT_STORE_BYTES = 100 * 2**20
 # A loopback address that Ray does not replace.
 LOOPBACK = "127.0.0.2"
 NODE_START_SECONDS_MAX = 60.0
+NODE_START_TRIES = 3
+TIMED_OUT = "timed out during startup"  # Ray's words
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 _COMMON = {
@@ -159,6 +161,10 @@ def node_of_host(host: str) -> str:
     )
 
 
+class _TooSlow(RayftError):
+    """Ray gave up waiting for its own processes."""
+
+
 @dataclass(slots=True)
 class RayNode:
     """This host's Ray node, started as a child process for one server (``--server_id N``).
@@ -175,11 +181,20 @@ class RayNode:
     def start(member: Member, head: Member, gcs_directory: Path) -> RayNode:
         """Start the node, join it as a driver, and return when it is part of the cluster.
 
-        A node that is not the head waits for the head for as long as it takes.
+        Ray gives up after 30 s, which a busy host may well take; then it is tried again.
 
         Raises:
             RayftError: it ended instead of starting; the message has Ray's last words.
         """
+        for _ in range(NODE_START_TRIES - 1):
+            try:
+                return RayNode._start(member, head, gcs_directory)
+            except _TooSlow:
+                continue
+        return RayNode._start(member, head, gcs_directory)
+
+    @staticmethod
+    def _start(member: Member, head: Member, gcs_directory: Path) -> RayNode:
         environment = {**os.environ, **_COMMON, **_PATIENT}
         _use_token(environment)
         _set(_PATIENT)
@@ -215,7 +230,9 @@ class RayNode:
         while b"Ray runtime started" not in output.read_bytes():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 words = output.read_text("utf-8", "replace").strip().splitlines()[-8:]
-                raise RayftError("Ray did not start on this host:\n  " + "\n  ".join(words))
+                slow = self.process.poll() is None or any(TIMED_OUT in word for word in words)
+                kind = _TooSlow if slow else RayftError
+                raise kind("Ray did not start on this host:\n  " + "\n  ".join(words))
             time.sleep(0.1)
         connect_ray(address, _temp_dir=str(self.temporary))
         import ray
