@@ -1,4 +1,4 @@
-"""Real processes, real faults: ``python -m tests.nemesis``; see ``runner.py`` and ``tests/README.md``.
+"""Real processes, real faults; see ``runner.py`` and ``tests/README.md``.
 
     python -m tests.nemesis --all --seconds 60
     python -m tests.nemesis --workload bank --nemesis kill-leader --seconds 20 --seed 7
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import logging
 import random
 import signal
 import sys
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status."""
     options = _parsed(arguments)
     signal.signal(signal.SIGTERM, _interrupted)
+    logging.getLogger("neo4j").setLevel(logging.ERROR)  # it tells of each retry
     nemeses = [options.nemesis] if options.nemesis else list(NEMESES)
     workloads = [options.workload] if options.workload else list(WORKLOADS)
     seed = options.seed if options.seed is not None else random.randrange(1_000_000)

@@ -49,6 +49,7 @@ _TROUBLE = re.compile(
     r"|Exception in thread|Exception in callback|Fatal Python error|was never awaited"
 )
 _BAD_LEVELS = ("error", "critical")
+_STAMP = re.compile(r'"timestamp": "[^"]*",? ?')  # taken out, so that like lines can be counted
 
 
 class Deployment(ABC):
@@ -155,7 +156,8 @@ class Deployment(ABC):
 
     def trouble(self) -> list[str]:
         """What the logs and commands have said since the last call that nobody caused."""
-        return [*self._deaths(), *self._lines_of_trouble()]
+        told = Counter(_STAMP.sub("", line) for line in self._lines_of_trouble())
+        return [*self._deaths(), *(f"{n} times {line}" for line, n in told.most_common())]
 
     def _deaths(self) -> list[str]:
         died = Counter(

@@ -66,9 +66,6 @@ class Nemesis(ABC):
     def heal(self) -> None:
         """Undo it."""
 
-    def settle(self) -> None:
-        """After the last ``heal``: bring back what does not come back by itself."""
-
     def some(self, servers: Collection[int], count: int) -> list[int]:
         return sorted(self.chance.sample(sorted(servers), count))
 

@@ -37,6 +37,7 @@ HEAL_SECONDS = 90.0  # until everything serves again
 PROGRESS_SECONDS = 60.0  # until every client has been answered
 STOP_SECONDS = 60.0  # the longest that one operation may take
 CONVERGE_SECONDS = 60.0
+FINDINGS_MAX = 20  # of the logs
 
 
 @dataclass
@@ -100,7 +101,7 @@ def run_pair(deployment: Deployment, nemesis: Nemesis, workload: Workload, plan:
     if len(nemesis.happened) < HAPPENED_MIN:
         report.findings.append(f"the fault happened {len(nemesis.happened)} times only")
     report.findings += [f"{n} times {what}" for what, n in recorder.unexpected.items()]
-    report.findings += deployment.trouble()
+    report.findings += deployment.trouble()[:FINDINGS_MAX]
     if report.findings:
         _keep(deployment, recorder, report, plan)
     return report
@@ -164,7 +165,6 @@ def _harm(nemesis: Nemesis, plan: Plan) -> None:
         nemesis.inject()
         time.sleep(nemesis.chance.uniform(*nemesis.harm_seconds))
         nemesis.heal()
-    nemesis.settle()
 
 
 def _wait_for_progress(clients: Sequence[Client], recorder: Recorder) -> None:

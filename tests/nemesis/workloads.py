@@ -274,13 +274,13 @@ class Append(Workload):
         for kind, count in self._steps.items():
             last = min(self.KEYS, next(count) // self.STEPS_PER_KEY + self.ACTIVE)
             keys = [f"{kind}{x}" for x in range(last)]
-            query = "UNWIND $keys AS key MATCH (l:List {key: key}) RETURN key, l.items ORDER BY key"
+            client.read(kind, tuple(("read", key) for key in keys), partial(self._all, ask, keys))
 
-            def read(keys: list[str] = keys) -> Any:
-                found = dict(ask(query, keys=keys))
-                return tuple(tupled(found[key]) for key in keys)
-
-            client.read(kind, tuple(("read", key) for key in keys), read)
+    @staticmethod
+    def _all(ask: Ask, keys: list[str]) -> Any:
+        query = "UNWIND $keys AS key MATCH (l:List {key: key}) RETURN key, l.items"
+        found = dict(ask(query, keys=keys))
+        return tuple(tupled(found[key]) for key in keys)
 
     def check(self, history: Sequence[Operation]) -> Verdict:
         return combined(
