@@ -203,12 +203,12 @@ class Assembly:
         try:
             mark, membership = self._load_state()
             restored = Restored.from_disk(recovered.hard_state, mark, recovered.entries, membership)
-            self.wal.follow(mark, recovered)
             self.core = RaftCore(
                 self._core_config(), restored, self._around.randomness, self.now_ms
             )
         except ValueError as error:
             raise DirectoryRefused(f"{self.settings.directory}: {error}. " + DAMAGED) from error
+        self.wal.follow(mark, recovered)
         log.info(
             "opened",
             directory=self.settings.directory,

@@ -1,4 +1,4 @@
-"""A power cut between the arrival of a leader's snapshot and the reset of the log that goes with it.
+"""A power cut between the arrival of a leader's snapshot and the reset of the log with it.
 
 The snapshot is durable, and the stored log ends before it or contradicts it. The next start leaves
 the entries out; the start after that must find what was written since, and nothing else.
