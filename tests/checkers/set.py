@@ -9,8 +9,9 @@ Actions (each element is added at most once in a history, and removed at most on
 What a read must show: every element whose ``add`` had its answer before the read was asked for,
 unless someone may have removed it. What it must not show: an element twice; one that nobody added;
 one whose ``add`` failed or was asked for after the read was answered; one whose ``remove`` had its
-answer before. What an unknown ``add`` or ``remove`` did is settled by the first read that shows it:
-reads asked for after that one was answered must agree. With ``linearizable=False`` (local reads
+answer before (if the ``add`` was answered before the ``remove`` was asked for, else it may have
+come after it). What an unknown ``add`` or ``remove`` did is settled by the first read that shows
+it: reads asked for after that one was answered must agree. With ``linearizable=False`` (local reads
 without bookmarks) a read may be of the past, and only the final reads must show everything.
 
 A final read is one asked for after every add and remove was answered; without one nothing proves
@@ -24,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.checkers.history import Operation, Outcome, Verdict, valid_history, verdict
+from tests.checkers.history import Operation, Outcome, Verdict, precedes, valid_history, verdict
 
 __all__ = ["check_set"]
 
@@ -78,7 +79,16 @@ class _Life:
         return _answered(self.add, read) and not _begun(self.remove, read)
 
     def may_be_in(self, read: Operation) -> bool:
-        return _begun(self.add, read) and not _answered(self.remove, read)
+        return _begun(self.add, read) and not (self._removes_it() and _answered(self.remove, read))
+
+    def _removes_it(self) -> bool:
+        """Whether the add surely came first; else the remove may have found nothing to do."""
+        return (
+            self.add is not None
+            and self.remove is not None
+            and self.add.outcome is Outcome.OK
+            and precedes(self.add, self.remove)
+        )
 
 
 def _answered(change: Operation | None, read: Operation) -> bool:
