@@ -24,7 +24,7 @@ from actors.service import Executed, Item, QueryService, transaction_gone
 from actors.sessions import OpenTransaction
 from graph.cypher.budget import TIMED_OUT
 from graph.engine import run_batch
-from graph.errors import ConflictError, GraphError
+from graph.errors import ConflictError, ConstraintError, GraphError
 from graph.write_set import WriteSet
 from graph.write_set_codec import encode as encode_write_set
 
@@ -203,6 +203,14 @@ class Writer:
             if not write_set.empty:
                 self._replica.head.apply(write_set)
                 batch.write_sets.append(write_set)
+        except ConstraintError as error:
+            # Its own statements kept the constraint on its snapshot, so somebody else was first.
+            # Run again, MERGE finds what is there, and CREATE is told that it exists.
+            done.error = ConflictError(
+                f"{error}; it came after this transaction had begun. Nothing of it was done; run "
+                "it again."
+            )
+            return
         except GraphError as error:
             done.error = error
             return
