@@ -34,6 +34,8 @@ SUBCOMMANDS: dict[str, str] = {
     "demote-server": "actors.administration_commands:demote_server",
     "transfer-leadership": "actors.administration_commands:transfer_leadership",
     "recover": "actors.recovery_command:recover",
+    "backup": "actors.backup_commands:backup",
+    "restore": "actors.backup_commands:restore",
 }
 
 

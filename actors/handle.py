@@ -20,6 +20,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from actors.administration import (
@@ -32,6 +33,8 @@ from actors.administration import (
     Statement,
     TransferTo,
 )
+from actors.backup_file import BackupHead
+from actors.backup_transfer import receive_backup, send_backup
 from actors.errors import RayftError
 from actors.protocol import DIALECTS
 from bolt.hydration import packer_for
@@ -344,6 +347,30 @@ class Database:
         """
         bookmark = None if since is None else f"rayft:v1:{since}"
         return self._information("outcome", {"name": transaction_id, "since": bookmark})[0]
+
+    def backup(self, path: str | Path) -> BackupHead:
+        """Write the graph to a file, while everything goes on; what the file holds.
+
+        It shows one moment, and all that this handle has seen or written; a file that is there is
+        replaced once the new one is whole. Raises ``QueryError`` or ``BackupRefused``.
+        """
+        session = self._session()
+        answer = session.call("backup", bookmark=self.bookmark, count=FETCH_ROWS)
+        return receive_backup(Path(path), (row["part"] for row in Result(session, answer)))
+
+    def restore(self, path: str | Path, *, replace: bool = False) -> BackupHead:
+        """Make the graph in a backup file the database's, on all servers at once; all or nothing.
+
+        ``replace``: there may be a graph already, which is lost. Raises ``BackupRefused``
+        for a damaged file, or ``QueryError``: with ``outcome`` "not done" the graph is untouched.
+        """
+        session = self._session()
+
+        def run(statement: str, parameters: dict[str, Any]) -> list[list[Any]]:
+            rows: list[list[Any]] = session.ask("restore", **_query(statement, parameters))["rows"]
+            return rows
+
+        return send_backup(Path(path), run, replace=replace)
 
     def storage_info(self) -> list[Record]:
         """SHOW STORAGE INFO: (server id, item, value) of all servers."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from actors.errors import NotDone, OutcomeUnknown
 from actors.information import gather_raft_info, gather_storage_info
-from actors.protocol import Op, Reply, Request, Status
+from actors.protocol import DIALECTS, Op, Reply, Request, Status
 from actors.router import Router, ServerLost
 from actors.statements import (
     RequestFailed,
@@ -22,6 +22,7 @@ from actors.statements import (
     bookmark_index,
     checked_name,
     gather_outcome,
+    gather_restore,
 )
 from bolt import status as codes
 
@@ -172,6 +173,23 @@ class HandleDoor:
         fields, rows = await administer(self._router, query.encode())
         return {"fields": fields, "rows": rows}
 
+    async def _backup(self, session: int, bookmark: int, count: int) -> Answer:
+        """As "run": rows of the bytes of a backup file."""
+        identity = self._router.new_id()
+        request = Request(
+            identity, Op.BACKUP, connection=session, read=True, bookmark=bookmark, count=count
+        )
+        try:
+            reply, server = await self._router.read(request)
+        finally:
+            self._router.finish(identity)
+        return _result(reply, (identity, server))
+
+    async def _restore(self, query: bytes, parameters: bytes) -> Answer:
+        """``{"fields", "rows"}`` of a step of a restore."""
+        fields, rows = await gather_restore(self._router, query, parameters, DIALECTS[0])
+        return {"fields": fields, "rows": rows}
+
     async def _storage_info(self) -> Answer:
         fields, rows = await gather_storage_info(self._router)
         return {"fields": fields, "rows": rows}
@@ -190,6 +208,8 @@ _ACTIONS: dict[str, Callable[..., Awaitable[Answer]]] = {
     "commit": HandleDoor._commit,
     "rollback": HandleDoor._rollback,
     "administer": HandleDoor._administer,
+    "backup": HandleDoor._backup,
+    "restore": HandleDoor._restore,
     "storage_info": HandleDoor._storage_info,
     "raft_info": HandleDoor._raft_info,
     "outcome": HandleDoor._outcome,
