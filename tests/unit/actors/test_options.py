@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from actors.config import SEED_RAFT, ConfigurationError, local_coordination
+from actors.identity import DataDirectory
 from actors.options import LaunchPlan, check, parse, plan_launch
 
 ROOT = Path(__file__).parents[3]
@@ -366,3 +367,77 @@ def test_a_mistake_is_answered_before_anything_heavy_is_loaded(here: Path) -> No
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+class TestMembersOfARunningCluster:
+    """What is started follows the directories, because the log and not the file has the members."""
+
+    @staticmethod
+    def ran(here: Path, server_id: int, *, removed: bool = False) -> None:
+        directory = DataDirectory.open(here / "rayft_data" / f"server_{server_id}", server_id)
+        if removed:
+            directory.mark_removed()
+        directory.close()
+
+    def test_a_joining_server_needs_its_own_entry_and_another(
+        self, here: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (here / "c.json").write_text('[[4, "10.0.0.4", 7001], [1, "10.0.0.1", 7001]]')
+        flags = [*FILES, "--join"]
+        joining = plan(*flags, "--server_id=4")
+        (server,) = joining.servers
+        assert (server.joins, server.address, server.bolt_port) == (True, "10.0.0.4:7001", 7687)
+        assert joining.coordination.members[0].server_id == 1
+        assert joining.warnings == ()
+        assert "add an entry" in refusal(capsys, here, *flags, "--server_id=5")
+        assert "--join" in refusal(capsys, here, *FILES, "--server_id=4")
+        (here / "c.json").write_text('[[4, "10.0.0.4", 7001]]')
+        assert "first server" in refusal(capsys, here, *flags, "--server_id=4")
+        self.ran(here, 4)
+        assert plan(*flags, "--server_id=4").servers[0].member.server_id == 4
+
+    def test_join_needs_an_id(self, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert "--join" in refusal(capsys, here, "--join")
+        assert "--join" in refusal(capsys, here, *FILES, "--join")
+
+    def test_the_first_servers_do_not_join(self, here: Path) -> None:
+        assert [s.joins for s in plan().servers] == [False] * 3
+        assert [s.address for s in plan().servers] == [f"127.0.0.1:{p}" for p in (7001, 7002, 7003)]
+
+    def test_added_servers_are_started_and_removed_ones_are_not(self, here: Path) -> None:
+        for server_id in (1, 2, 3, 5):
+            self.ran(here, server_id)
+        self.ran(here, 4, removed=True)
+        self.ran(here, 12)
+        (here / "rayft_data" / "server_7").mkdir()  # of nobody: no identity
+        (here / "rayft_data" / "server_x").mkdir()
+        DataDirectory.open(here / "rayft_data" / "server_2", 2).mark_removed()
+        for flags in ([], FILES):
+            made = plan(*flags)
+            assert [(s.member.server_id, s.bolt_port, s.joins) for s in made.servers] == [
+                (1, 7687, False),
+                (3, 7689, False),
+                (5, 7691, True),
+                (12, 7698, True),
+            ]
+            assert made.removed == (2, 4)
+            assert [s.address for s in made.servers][2:] == ["", ""]
+
+    def test_a_server_that_is_added_gets_the_place_of_its_number(self, here: Path) -> None:
+        added = plan("--port=8000").added(4, "127.0.0.1", 7004)
+        assert added.directory == here / "rayft_data" / "server_4"
+        assert (added.bolt_port, added.joins, added.address) == (8003, True, "127.0.0.1:7004")
+
+    def test_a_directory_where_all_were_removed_is_refused(
+        self, here: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for server_id in (1, 2, 3):
+            self.ran(here, server_id, removed=True)
+        assert "were removed from their cluster" in refusal(capsys, here)
+
+    def test_a_foreign_directory_is_refused(
+        self, here: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (here / "rayft_data" / "server_2").mkdir(parents=True)
+        (here / "rayft_data" / "server_2" / "thesis.tex").write_text("")
+        assert "thesis.tex" in refusal(capsys, here)
