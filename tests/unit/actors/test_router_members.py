@@ -1,4 +1,4 @@
-"""The router and the members: statements about the cluster, who may read, and how a gateway ends."""
+"""The router and the members: statements about the cluster, who may read, how a gateway ends."""
 
 from __future__ import annotations
 
