@@ -294,6 +294,7 @@ class Assembly:
             voters=lambda: self.core.membership.voters,
             on_divergence=lambda d: open_case(self.directory.disk, d, self._time()),
             send_image=self._send_image,
+            free_bytes=self.directory.disk.free_bytes,
             watch=DigestWatch(
                 settings.server_id,
                 run=around.run_reads,
@@ -333,7 +334,6 @@ class Assembly:
             run_reads=around.run_reads,
             inform=inform,
             administer=inbox.post,
-            waiting_writes=self.machine.waiting,
             clock=around.clock,
         )
 

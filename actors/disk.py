@@ -61,6 +61,9 @@ class Disk(Protocol):
     def replace(self, path: str, data: bytes) -> None:
         """Write a small file anew, atomically and durably (temporary file, sync, rename)."""
 
+    def free_bytes(self) -> int:
+        """What can still be written here; asking changes nothing and is cheap."""
+
 
 class _File:
     def __init__(self, descriptor: int, size: int) -> None:
@@ -168,6 +171,13 @@ class FileDisk:
         finally:
             file.close()
         self.rename(temporary, path)
+
+    def free_bytes(self) -> int:
+        try:
+            found = os.statvfs(self.root)
+        except OSError as error:
+            raise DiskFailure(f"cannot look at the disk of {self.root}: {error}") from error
+        return found.f_bavail * found.f_frsize
 
     @staticmethod
     def _sync_directory(directory: Path) -> None:

@@ -47,7 +47,6 @@ class Dispatcher:
         run_reads: Run,
         inform: Callable[[Request], Reply],
         administer: Callable[[AdminRequest], None],
-        waiting_writes: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._service = service
@@ -56,7 +55,6 @@ class Dispatcher:
         self._run_reads = run_reads
         self._inform = inform
         self._administer = administer
-        self._waiting_writes = waiting_writes
         self._clock = clock
 
     def submit(self, gateway: int, requests: Sequence[Request]) -> None:
@@ -130,22 +128,24 @@ class Dispatcher:
                 replies.append((item, self._inform(request)))
 
     def _write(self, item: Item, writes: list[Item], replies: list[tuple[Item, Reply]]) -> None:
-        if self._waiting_writes() + len(writes) >= limits.WAITING_WRITES_MAX:
-            replies.append((item, Reply(item.request.id, Status.OVERLOADED)))
-        else:
+        if self._machine.backlog.offer(item):
             writes.append(item)
+            return
+        if item.request.op is Op.COMMIT:
+            self._service.sessions.remove_transaction(item.gateway, item.request.tx)
+        replies.append((item, Reply(item.request.id, Status.OVERLOADED)))
 
     def _commit(self, item: Item, writes: list[Item], replies: list[tuple[Item, Reply]]) -> None:
         """A transaction that has written nothing has nothing to replicate."""
         request = item.request
         opened = self._service.sessions.transaction(item.gateway, request.tx)
         if opened is None or opened.cancelled:
-            writes.append(item)  # refused there
+            self._write(item, writes, replies)  # refused there
         elif opened.read_only or (opened.transaction.write_set.empty and not opened.name):
             self._service.sessions.remove_transaction(item.gateway, request.tx)
             replies.append((item, Reply(request.id, Status.DONE, opened.index)))
         else:
-            writes.append(item)
+            self._write(item, writes, replies)
 
     def _later(self, item: Item, run: Callable[[Item], Reply]) -> None:
         self._run_reads(lambda: self._service.reply(item, run(item)))

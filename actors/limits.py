@@ -18,6 +18,9 @@ DRAIN_SECONDS_MIN = 1.0
 OUTSTANDING_REQUESTS_MAX = 10_000
 # Bytes of one client's unread answers held by the gateway before it stops asking for more.
 WRITE_BUFFER_BYTES_MAX = 1 * 2**20
+# Bytes of requests that one gateway has sent and that are not answered; beyond it clients hear a
+# transient error.
+OUTSTANDING_BYTES_MAX = 512 * 2**20
 # Requests in one message between gateway and server.
 BATCH_REQUESTS_MAX = 1_024
 
@@ -34,6 +37,8 @@ OVERLAPPING_BATCH_MIN = 128
 GATHER_SECONDS_MAX = 0.010
 # Write requests waiting to be executed; beyond it they are refused as overloaded.
 WAITING_WRITES_MAX = 20_000
+# Their bytes: a client's parameters are in memory until they are executed.
+WAITING_WRITES_BYTES_MAX = 256 * 2**20
 # Requests executed in one batch: bounds the time between two looks at the queue.
 WRITE_BATCH_MAX = 512
 # Appends on their way to one follower: later entries gather and travel together.
@@ -75,6 +80,9 @@ ADMINISTRATION_SECONDS_MAX = 60.0
 # time: 1,000 entries cost some 20 ms of a reader thread (benchmarks/digest.py).
 DIGEST_ENTRIES = 1_000
 DIGEST_SECONDS = 10.0
+# No writes are taken while less is free on the disk: room for the log until a snapshot frees some,
+# and for that snapshot's beginning.
+DISK_FREE_BYTES_MIN = 256 * 2**20
 # How long SHOW STORAGE INFO waits for a server (the original's limit).
 STORAGE_INFO_SECONDS_MAX = 1.0
 # Backups being fetched from one server at once: each holds a root, and a core while it is made.

@@ -23,7 +23,8 @@ from actors.backup import Backups
 from actors.commands import DigestAsked, TransactionId
 from actors.divergence import DigestWatch, Divergence
 from actors.errors import Diverged
-from actors.notes import DigestFound, ImageWanted, Note, PeerNote
+from actors.notes import DigestFound, DiskNearlyFull, ImageWanted, Note, PeerNote
+from actors.pressure import DISK_NEARLY_FULL, Backlog, DiskWatch
 from actors.protocol import Op, Reply, Status
 from actors.raft.messages import Entry, EntryKind
 from actors.raft.ready import RefusalReason, Role, SoftState
@@ -59,6 +60,7 @@ class StateMachine:
         on_divergence: told when this server's graph is wrong, before ``Diverged`` is raised.
         send_image: sends a server in quarantine a piece of a snapshot.
         watch: compares digests; None for one with the usual settings.
+        free_bytes: room on the disk.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class StateMachine:
         on_divergence: Callable[[Divergence], None] = lambda divergence: None,
         send_image: Callable[[int, ImageWanted], None] = lambda peer, wanted: None,
         watch: DigestWatch | None = None,
+        free_bytes: Callable[[], int] = lambda: 1 << 62,
     ) -> None:
         self.replica = replica
         self.service = service
@@ -112,11 +115,17 @@ class StateMachine:
         self._voters = voters
         self._on_divergence = on_divergence
         self._send_image = send_image
+        self._server_id = server_id
+        self.backlog = Backlog()
+        self.disk = DiskWatch(free_bytes, clock)
+        self._refusal = ""  # why no writes are taken
         self.watch = watch or DigestWatch(server_id, run=run_reads, clock=clock)
 
     @property
     def health(self) -> str:
         """How this server is, in words; empty if nothing is the matter."""
+        if self.disk.nearly_full:
+            return f"the disk is nearly full: {self.disk.free} bytes are free"
         if self.watch.undecided:
             return (
                 f"the servers' graphs differ as of log index {self.watch.undecided}, and no "
@@ -207,10 +216,15 @@ class StateMachine:
 
     def submit_writes(self, items: Sequence[Item]) -> None:
         """Autocommit writes and COMMITs, to be executed in this order."""
+        if self._refusal:
+            items = self._refuse_for_want_of_room(items)
         self._waiting.extend(items)
 
     def submit_restore(self, items: Sequence[Item]) -> None:
         """Steps of a restore, to be done in this order."""
+        if self._refusal:
+            self._refuse_for_want_of_room(items)
+            return
         self._restorer.submit(items)
 
     def submit_leader_reads(self, items: Sequence[Item]) -> None:
@@ -225,9 +239,17 @@ class StateMachine:
         self._later += [(item.request.bookmark, item) for item in items]
         self._serve_later()
 
-    def waiting(self) -> int:
-        """Writes that wait to be executed; may be asked by any thread."""
-        return len(self._waiting)
+    def _refuse_for_want_of_room(self, items: Sequence[Item]) -> list[Item]:
+        """Refuse what writes; the rest. Questions about outcomes are answered: they are small."""
+        kept = [item for item in items if item.request.op is Op.SETTLE]
+        refused = [item for item in items if item.request.op is not Op.SETTLE]
+        self.backlog.take(refused)
+        error = GraphError(self._refusal, code=DISK_NEARLY_FULL)
+        for item in refused:
+            if item.request.op is Op.COMMIT:
+                self.service.sessions.remove_transaction(item.gateway, item.request.tx)
+        self.service.reply_all([(item, self.service.failed(item, error)) for item in refused])
+        return kept
 
     def turn(self) -> float:
         """After each batch of tasks: execute what waits, as far as there is room.
@@ -240,7 +262,9 @@ class StateMachine:
             if wait > 0:
                 return wait
             count = min(len(self._waiting), limits.WRITE_BATCH_MAX)
-            self._execute([self._waiting.popleft() for _ in range(count)])
+            items = [self._waiting.popleft() for _ in range(count)]
+            self.backlog.take(items)
+            self._execute(items)
         return 0.0
 
     def _gather(self, now: float) -> float:
@@ -272,6 +296,7 @@ class StateMachine:
         self._name_cluster()
         self._restorer.sweep(now)
         self._compare()
+        self._look_at_disk()
         self.service.sessions.sweep(now)
 
     # ----------------------------------------------------------------- comparing digests
@@ -282,6 +307,18 @@ class StateMachine:
             self.watch.reported(peer, note)
         elif isinstance(note, ImageWanted):
             self._send_image(peer, note)
+        elif isinstance(note, DiskNearlyFull):
+            self.disk.heard(peer, note)
+
+    def _look_at_disk(self) -> None:
+        self.disk.look()
+        if self.replica.leading_term:
+            self._refusal = self.disk.refusal(self._server_id, self._voters())
+            return
+        self._refusal = ""
+        word = self.disk.word()
+        if word is not None and self._state.leader:
+            self._post(PeerNote(self._state.leader, word))
 
     def _look_for_divergence(self) -> None:
         divergence = self.watch.divergence()
@@ -305,7 +342,9 @@ class StateMachine:
             verdict = self.watch.verdict(voters)
             if verdict is not None:
                 self._propose(commands.encode_digest(verdict.index, verdict.digest), (), [])
-            elif len(voters) > 1 and self.watch.due(self.replica.applied_index):
+            elif (
+                len(voters) > 1 and not self._refusal and self.watch.due(self.replica.applied_index)
+            ):
                 self._propose(commands.DIGEST_ASKED, (), [])
 
     # ----------------------------------------------------------------- leading
@@ -359,6 +398,7 @@ class StateMachine:
 
     def _refuse_waiting(self, status: Status = Status.NOT_LEADER) -> None:
         items, self._waiting = list(self._waiting), deque()
+        self.backlog.take(items)
         term = self._state.term
         self.service.reply_all([(i, Reply(i.request.id, status, term)) for i in items])
 
@@ -366,6 +406,7 @@ class StateMachine:
         """A new leader that cannot commit its first entry must not keep writers for ever."""
         late = [item for item in self._waiting if item.deadline < now]
         if late:
+            self.backlog.take(late)
             self._waiting = deque(item for item in self._waiting if item.deadline >= now)
             self.service.reply_all([(item, self._not_leader(item)) for item in late])
 

@@ -6,6 +6,7 @@ it from them::
     0xD1 digest        index u64, digest 16 bytes
     0xD2 image wanted  at least u64, index u64, term u64, offset u64
     0xD3 image chunk   index u64, term u64, offset u64, total u64, then data
+    0xD4 disk          nearly full: free bytes u64
 
 Notes may be lost, doubled or late, as all messages between servers; whoever needs one asks again.
 """
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "DigestFound",
+    "DiskNearlyFull",
     "ImageChunk",
     "ImageWanted",
     "Note",
@@ -26,10 +28,11 @@ __all__ = [
     "is_note",
 ]
 
-_DIGEST, _WANTED, _CHUNK = 0xD1, 0xD2, 0xD3
+_DIGEST, _WANTED, _CHUNK, _DISK = 0xD1, 0xD2, 0xD3, 0xD4
 _DIGEST_FORM = struct.Struct("<BQ16s")
 _WANTED_FORM = struct.Struct("<BQQQQ")
 _CHUNK_FORM = struct.Struct("<BQQQQ")
+_DISK_FORM = struct.Struct("<BQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,14 @@ class ImageChunk:
     data: bytes
 
 
-Note = DigestFound | ImageWanted | ImageChunk
+@dataclass(frozen=True, slots=True)
+class DiskNearlyFull:
+    """The sender's disk is nearly full."""
+
+    free_bytes: int
+
+
+Note = DigestFound | ImageWanted | ImageChunk | DiskNearlyFull
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +88,7 @@ class PeerNote:
 
 def is_note(data: bytes) -> bool:
     """Whether a message between servers is one of these, and not one of Raft's."""
-    return data[:1] in (b"\xd1", b"\xd2", b"\xd3")
+    return _DIGEST <= data[0] <= _DISK if data else False
 
 
 def encode_note(note: Note) -> bytes:
@@ -90,6 +100,8 @@ def encode_note(note: Note) -> bytes:
         case ImageChunk():
             head = _CHUNK_FORM.pack(_CHUNK, note.index, note.term, note.offset, note.total)
             return head + note.data
+        case DiskNearlyFull():
+            return _DISK_FORM.pack(_DISK, note.free_bytes)
 
 
 def decode_note(data: bytes) -> Note:
@@ -99,6 +111,8 @@ def decode_note(data: bytes) -> Note:
             return DigestFound(*_DIGEST_FORM.unpack(data)[1:])
         if data[0] == _WANTED and len(data) == _WANTED_FORM.size:
             return ImageWanted(*_WANTED_FORM.unpack(data)[1:])
+        if data[0] == _DISK and len(data) == _DISK_FORM.size:
+            return DiskNearlyFull(_DISK_FORM.unpack(data)[1])
         if data[0] == _CHUNK:
             _, index, term, offset, total = _CHUNK_FORM.unpack_from(data)
             return ImageChunk(index, term, offset, total, data[_CHUNK_FORM.size :])

@@ -234,9 +234,6 @@ class QuarantinedMachine(StateMachine):
     def submit_restore(self, items: Sequence[Item]) -> None:
         self._refuse(items)
 
-    def submit_restore(self, items: Sequence[Item]) -> None:
-        self._refuse(items)
-
     def submit_leader_reads(self, items: Sequence[Item]) -> None:
         self._refuse(items)
 

@@ -40,6 +40,7 @@ class MemoryDisk:
         self.directories: set[str] = set()
         self.log: list[str] = []
         self.fail_at = -1  # number of the operation that fails
+        self.free = 1 << 40
 
     def operation(self, what: str) -> None:
         if len(self.log) == self.fail_at:
@@ -67,6 +68,9 @@ class MemoryDisk:
         self.synced[path] = len(data)
 
     # ----------------------------------------------------------------- disk.Disk
+
+    def free_bytes(self) -> int:
+        return self.free
 
     def make_directory(self, path: str) -> None:
         self.directories.add(path)

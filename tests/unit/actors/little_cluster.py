@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 from actor_fakes import MemoryDisk
@@ -116,6 +117,7 @@ class Server:
                 fail=self.fail,
                 clock=lambda: cluster.now,
                 now=DateTime.utc_now,
+                randomness=Random(self.id * 1_000 + self.lives),
                 new_cluster_id=lambda: "ab" * 16,
                 new_worker=self._new_worker,
                 spawn=lambda name, task: task(),
