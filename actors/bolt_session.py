@@ -507,6 +507,8 @@ def _failure_of(error: Exception) -> tuple[str, str]:
     match error:
         case RequestFailed():
             return error.code, error.message
+        case Overloaded():
+            return codes.NO_THREADS_AVAILABLE, str(error)
         case NotDone():
             return codes.DATABASE_UNAVAILABLE, str(error)
         case OutcomeUnknown():

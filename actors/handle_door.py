@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from actors.errors import NotDone, OutcomeUnknown
+from actors.errors import NotDone, OutcomeUnknown, Overloaded
 from actors.information import gather_raft_info, gather_storage_info
 from actors.protocol import DIALECTS, Op, Reply, Request, Status
 from actors.router import Router, ServerLost
@@ -221,6 +221,8 @@ async def _answering(work: Callable[[], Awaitable[Answer]]) -> Answer:
         return await work()
     except RequestFailed as error:
         return _error(error.code, error.message)
+    except Overloaded as error:
+        return _error(codes.NO_THREADS_AVAILABLE, str(error))
     except NotDone as error:
         return _error(codes.DATABASE_UNAVAILABLE, str(error))
     except OutcomeUnknown as error:

@@ -229,6 +229,7 @@ class QuarantinedMachine(StateMachine):
     # ----------------------------------------------------------------- from clients
 
     def submit_writes(self, items: Sequence[Item]) -> None:
+        self.backlog.take(items)
         self._refuse(items)
 
     def submit_restore(self, items: Sequence[Item]) -> None:

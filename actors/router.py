@@ -118,6 +118,7 @@ class Router:
         self._open: dict[int, None] = {}  # ids not answered to their clients, ascending
         self._waiting: dict[int, _Waiting] = {}
         self._leader_changed = asyncio.Event()
+        self._bytes = 0  # of requests that are not answered
         self._avoided: dict[int, float] = {}  # server id -> until when it gets no reads
 
     # ----------------------------------------------------------------- news
@@ -501,8 +502,15 @@ class Router:
         server = self._servers.get(server_id)
         if server is None:
             raise ServerLost
+        size = len(request.query) + len(request.parameters)
+        if self._bytes and self._bytes + size > limits.OUTSTANDING_BYTES_MAX:
+            raise Overloaded(
+                f"This gateway has requests of {self._bytes} bytes under way. Nothing was done; "
+                "try again."
+            )
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Reply] = loop.create_future()
+        self._bytes += size
         request.term = term
         self._waiting[request.id] = _Waiting(future, server_id, term)
         server.waiting.add(request.id)
@@ -512,6 +520,7 @@ class Router:
             return await future
         finally:
             timer.cancel()
+            self._bytes -= size
             server.waiting.discard(request.id)
             self._waiting.pop(request.id, None)
 
