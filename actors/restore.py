@@ -122,19 +122,20 @@ class Restorer:
 
     def turn(self) -> None:
         """After each batch of tasks: do what can be done."""
-        while not self._loaded.empty():
-            try:
-                self._exchange(*self._loaded.get_nowait())
-            except Empty:
-                break
         for _ in range(len(self._waiting)):
             if not self._room():
-                return
+                break
             item = self._waiting.popleft()
             try:
                 self._take(item)
             except Exception as error:
                 self._service.reply(item, self._service.failed(item, error))
+        while True:
+            try:
+                loaded = self._loaded.get_nowait()
+            except Empty:
+                return
+            self._exchange(*loaded)
 
     def sweep(self, now: float) -> None:
         """Time passes: give up what is not gone on with."""

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors import limits
-from actors.conflicts import ConflictLog
+from actors import conflicts, limits
+from actors.conflicts import ConflictLog, overlap
 from graph.vector import IntArray
 
 IDS = st.sets(st.integers(0, 12), max_size=4)
@@ -100,3 +100,27 @@ def test_no_conflict_is_missed(
         assert found or not expected
         if room == 30 and len(batches) <= 3:
             assert found == expected
+
+
+@pytest.mark.parametrize("set_ids_max", [0, 1, 3, 100])
+@given(theirs=IDS, mine=IDS)
+@settings(max_examples=50)
+def test_many_ids_are_compared_like_few(set_ids_max: int, theirs: set[int], mine: set[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conflicts, "SET_IDS_MAX", set_ids_max)
+        log = ConflictLog()
+        log.record(1, ids(*theirs), NONE)
+        log.record(2, NONE, ids(*theirs))
+        assert log.conflict(0, ids(*mine), NONE) is bool(theirs & mine)
+        assert log.conflict(1, NONE, ids(*mine)) is bool(theirs & mine)
+        assert not log.conflict(2, ids(*mine), ids(*mine))
+        assert overlap(ids(*mine), ids(*theirs)) is bool(theirs & mine)
+
+
+def test_everything_conflicts_with_what_was_open_before() -> None:
+    log = ConflictLog()
+    log.record(1, ids(5), NONE)
+    log.everything(2)
+    assert log.conflict(1, ids(99), NONE)
+    assert log.conflict(0, NONE, NONE)
+    assert not log.conflict(2, ids(5), NONE)
