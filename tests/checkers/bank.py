@@ -2,27 +2,29 @@
 
 Actions:
 
-    transfer  value: (source, target, amount)   result: not looked at
-    read      value: not looked at              result: ((account, balance), ...), all accounts
+    transfer    value: (source, target, amount)   result: not looked at
+    read        value: not looked at              result: ((account, balance), ...), all accounts
+    local-read  likewise
 
-A transfer that the database refused for lack of money is FAILED. Reads are of one moment and,
-unless ``linearizable`` is False or it is the final state, not of the past.
+A transfer that the database refused for lack of money is FAILED. Reads are of one moment; a
+``local-read`` may be of the past.
 
 What is checked of every read: it shows each account once, the total is what it was in the
 beginning, and no balance is negative where that is forbidden. Beyond that, a read has to be
 *explained*: its balances must follow from those in the beginning by all transfers that had their
 answer before it was asked for, none that was asked for after it was answered, and some of the
-others (concurrent, or of unknown outcome). That is a subset-sum problem in as many dimensions as
-there are accounts; a depth-first search that closes one account after another, with bounds on what
-the rest can still add, answers it fast in practice. Reads that began after the last transfer was
-answered are the final state; for them an unanswered search is an undecided verdict. For reads in
-between it is not: there the explanation is a check on top, and what it might have found shows in
-the final state too, unless it was a stale read.
+others (concurrent, or of unknown outcome; for a local read, any that were asked for by then).
+That is a subset-sum problem in as many dimensions as there are accounts; a depth-first search that
+closes one account after another, with bounds on what the rest can still add, answers it fast in
+practice. Reads that began after the last transfer was answered (local ones aside) are the final
+state; for them an unanswered search is an undecided verdict. For reads in between it is not: there
+the explanation is a check on top, and what it might have found shows in the final state too,
+unless it was a stale read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +33,9 @@ from tests.checkers.history import Operation, Outcome, Verdict, shown, valid_his
 __all__ = ["STEPS_MAX", "check_bank"]
 
 STEPS_MAX = 200_000  # for the final state: a second or so
-_BETWEEN_STEPS_MAX = 2_000  # for each read before that
+# For each read before that:
+_BETWEEN_STEPS_MAX = 2_000
+_BETWEEN_OPTIONAL_MAX = 200
 
 
 def check_bank(
@@ -39,7 +43,6 @@ def check_bank(
     initial: Mapping[Any, int],
     *,
     negative_allowed: bool = False,
-    linearizable: bool = True,
     steps_max: int = STEPS_MAX,
 ) -> Verdict:
     """Whether every read of a history of transfers can be.
@@ -47,24 +50,22 @@ def check_bank(
     ``initial``: the balance of each account in the beginning. None: no read shows the final state
     though a transfer may have happened, or it could not be explained within ``steps_max`` steps.
     """
-    valid_history(history, ("transfer", "read"))
+    valid_history(history, ("transfer", "read", "local-read"))
     findings: list[str] = []
     undecided: list[str] = []
-    transfers = [operation for operation in history if operation.action == "transfer"]
-    possible = [transfer for transfer in transfers if transfer.outcome is not Outcome.FAILED]
-    answered = [transfer.completed for transfer in possible if transfer.outcome is Outcome.OK]
+    possible = [
+        op for op in history if op.action == "transfer" and op.outcome is not Outcome.FAILED
+    ]
+    last = max((op.completed for op in possible if op.outcome is Outcome.OK), default=-1)
     has_final = not possible
-    for read in history:
-        if read.action != "read" or read.outcome is not Outcome.OK:
-            continue
-        final = all(completed < read.invoked for completed in answered)
+    for read, explanation in _explained_reads(history, initial):
+        final = read.action == "read" and read.invoked > last
         has_final = has_final or final
         wrong = _wrong_with(read, initial, negative_allowed)
         if wrong:
             findings.append(f"{wrong}: {shown(read)}")
             continue
-        explanation = _Explanation.of(read, possible, initial, linearizable or final)
-        explained = explanation.exists(steps_max if final else _BETWEEN_STEPS_MAX)
+        explained = explanation.explains(read, steps_max if final else 0)
         if explained is False:
             findings.append(explanation.told(read, final))
         elif explained is None and final:
@@ -90,45 +91,78 @@ def _wrong_with(read: Operation, initial: Mapping[Any, int], negative_allowed: b
 
 @dataclass
 class _Explanation:
-    """``missing``: what the optional transfers have to add to each account, none left out."""
+    """``base``: balances by the transfers that must be in; ``optional``: those that may be."""
 
-    missing: dict[Any, int]
+    base: dict[Any, int]
     optional: list[Operation]
 
-    @staticmethod
-    def of(
-        read: Operation,
-        possible: Sequence[Operation],
-        initial: Mapping[Any, int],
-        linearizable: bool,
-    ) -> _Explanation:
-        missing = {account: balance - initial[account] for account, balance in read.result}
-        optional = []
-        for transfer in possible:
-            if transfer.invoked > read.completed:
-                continue
-            answered = transfer.outcome is Outcome.OK and transfer.completed < read.invoked
-            if answered and linearizable:
-                source, target, amount = transfer.value
-                missing[source] += amount
-                missing[target] -= amount
-            else:
-                optional.append(transfer)
-        return _Explanation(missing, optional)
+    def missing(self, read: Operation) -> dict[Any, int]:
+        """What the optional transfers have to add to each account."""
+        return {account: balance - self.base[account] for account, balance in read.result}
 
-    def exists(self, steps_max: int) -> bool | None:
-        """Whether some of the optional transfers add up to what is missing; None: do not know."""
-        return _Search(self.missing, self.optional, steps_max).run()
+    def explains(self, read: Operation, steps_max: int) -> bool | None:
+        """Whether some of the optional transfers add up to what is missing.
+
+        None: not known after ``steps_max`` steps; if that is 0, after what is worth the effort.
+        """
+        if not steps_max and len(self.optional) > _BETWEEN_OPTIONAL_MAX:
+            return None
+        missing = self.missing(read)
+        return _Search(missing, self.optional, steps_max or _BETWEEN_STEPS_MAX).run()
 
     def told(self, read: Operation, final: bool) -> str:
         when = "the final state" if final else "a read"
-        missing = {account: amount for account, amount in self.missing.items() if amount}
+        missing = {account: amount for account, amount in self.missing(read).items() if amount}
         choice = "; ".join(shown(transfer) for transfer in self.optional[-6:]) or "none"
         return (
             f"{when} is not explained by the transfers: {shown(read)}\n"
             f"  after all that must have happened, the balances differ by {missing!r}\n"
             f"  {len(self.optional)} transfers may or may not have happened: {choice}"
         )
+
+
+def _explained_reads(
+    history: Sequence[Operation], initial: Mapping[Any, int]
+) -> Iterator[tuple[Operation, _Explanation]]:
+    """Each answered read, in order of time, with what can explain it."""
+    settled = dict(initial)  # by transfers that were answered
+    begun: list[Operation] = []
+    pending: dict[int, Operation] = {}  # those not answered
+    reading: dict[int, _Explanation] = {}
+    for _, event, number in sorted(_events(history)):
+        operation = history[number]
+        if event == _BEGIN:
+            begun.append(operation)
+            pending[number] = operation
+            for explanation in reading.values():
+                explanation.optional.append(operation)
+        elif event == _BEGIN_READ and operation.action == "read":
+            reading[number] = _Explanation(settled.copy(), list(pending.values()))
+        elif event == _BEGIN_READ:
+            reading[number] = _Explanation(dict(initial), begun.copy())
+        elif event == _END_READ:
+            yield operation, reading.pop(number)
+        else:
+            source, target, amount = operation.value
+            settled[source] -= amount
+            settled[target] += amount
+            del pending[number]
+
+
+# At one time in this order: what touches is concurrent.
+_BEGIN, _BEGIN_READ, _END_READ, _END = range(4)
+
+
+def _events(history: Sequence[Operation]) -> Iterator[tuple[int, int, int]]:
+    for number, operation in enumerate(history):
+        answered = operation.outcome is Outcome.OK
+        if operation.action == "transfer" and operation.outcome is not Outcome.FAILED:
+            yield operation.invoked, _BEGIN, number
+            if answered:
+                yield operation.completed, _END, number
+        elif operation.action != "transfer" and answered:
+            yield operation.invoked, _BEGIN_READ, number
+            yield operation.completed, _END_READ, number
 
 
 class _Search:

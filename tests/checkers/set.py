@@ -2,20 +2,22 @@
 
 Actions (each element is added at most once in a history, and removed at most once):
 
-    add     value: element           result: not looked at
-    remove  value: element           result: not looked at
-    read    value: not looked at     result: the elements, in any order
+    add         value: element           result: not looked at
+    remove      value: element           result: not looked at
+    read        value: not looked at     result: the elements, in any order
+    local-read  likewise; it may be of the past
 
 What a read must show: every element whose ``add`` had its answer before the read was asked for,
 unless someone may have removed it. What it must not show: an element twice; one that nobody added;
 one whose ``add`` failed or was asked for after the read was answered; one whose ``remove`` had its
 answer before (if the ``add`` was answered before the ``remove`` was asked for, else it may have
 come after it). What an unknown ``add`` or ``remove`` did is settled by the first read that shows
-it: reads asked for after that one was answered must agree. With ``linearizable=False`` (local reads
-without bookmarks) a read may be of the past, and only the final reads must show everything.
+it: reads asked for after that one was answered must agree. A local read need not show what was
+added before, and may show what was removed; all the rest holds for it, too, and what it shows
+settles.
 
-A final read is one asked for after every add and remove was answered; without one nothing proves
-that the last additions were kept, so there is no verdict.
+Without a read (not a local one) that was asked for after every add and remove was answered, nothing
+proves that the last additions were kept, so there is no verdict.
 """
 
 from __future__ import annotations
@@ -29,32 +31,32 @@ from tests.checkers.history import Operation, Outcome, Verdict, precedes, valid_
 
 __all__ = ["check_set"]
 
+_READS = ("read", "local-read")
 _ELEMENTS_SHOWN = 10
 
 
-def check_set(history: Sequence[Operation], *, linearizable: bool = True) -> Verdict:
+def check_set(history: Sequence[Operation]) -> Verdict:
     """Whether every read of a history of additions and removals can be.
 
     Raises ``ValueError`` if an element is added or removed twice.
     """
-    valid_history(history, ("add", "remove", "read"))
+    valid_history(history, ("add", "remove", *_READS))
     lives: dict[Any, _Life] = {}
     changed = -1  # when the last change was answered
     for operation in history:
-        if operation.action != "read":
+        if operation.action not in _READS:
             lives.setdefault(operation.value, _Life()).take(operation)
             if operation.outcome is Outcome.OK:
                 changed = max(changed, operation.completed)
-    reads = [op for op in history if op.action == "read" and op.outcome is Outcome.OK]
+    reads = [op for op in history if op.action in _READS and op.outcome is Outcome.OK]
     reads.sort(key=lambda read: read.completed)
     findings: list[str] = []
     has_final = not any(life.possible for life in lives.values())
     for read in reads:
-        final = read.invoked > changed
-        has_final = has_final or final
-        findings += _wrong_with(read, lives, linearizable or final)
-    if linearizable:
-        findings += _turned_back(reads, lives)
+        current = read.action == "read"
+        has_final = has_final or (current and read.invoked > changed)
+        findings += _wrong_with(read, lives, current)
+    findings += _turned_back(reads, lives)
     missing = [] if has_final else ["no read began after the last change was answered"]
     return verdict(findings, len(history), missing)
 
@@ -141,6 +143,8 @@ def _turned_back(reads: Sequence[Operation], lives: dict[Any, _Life]) -> list[st
         while finished < len(reads) and reads[finished].completed < read.invoked:
             _settle(reads[finished], lives, seen, gone)
             finished += 1
+        if read.action != "read":
+            continue
         present = set(read.result)
         vanished = [
             element
@@ -168,6 +172,8 @@ def _settle(
         if element in present:
             seen.setdefault(element, read)
             continue
+        if read.action != "read":
+            continue  # it may be of a time before the element was added
         was_there = _answered(life.add, read) or (
             element in seen and seen[element].completed < read.invoked
         )

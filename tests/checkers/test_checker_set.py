@@ -127,11 +127,30 @@ def test_without_a_final_read_there_is_no_verdict() -> None:
     assert check_set([failed(1, "add", 1, at=(1, 2))]).valid is True
 
 
-def test_local_reads_may_be_of_the_past_but_not_the_last_one() -> None:
-    history = [add(1, (1, 2)), read(at=(3, 4)), add(2, (5, 6)), read(1, 2, at=(7, 8))]
-    assert check_set(history).valid is False
-    assert check_set(history, linearizable=False).valid is True
-    assert check_set([*history, read(2, at=(9, 10))], linearizable=False).valid is False
+def local(*elements: int, at: tuple[int, int]) -> Operation:
+    return ok(3, "local-read", None, elements, at=at)
+
+
+def test_local_reads_may_be_of_the_past() -> None:
+    history = [
+        add(1, (1, 2)),
+        local(at=(3, 4)),
+        read(1, at=(5, 6)),
+        local(at=(7, 8)),
+        remove(1, (9, 10)),
+        local(1, at=(11, 12)),
+        read(at=(13, 14)),
+    ]
+    assert check_set(history).findings == ()
+    assert check_set(history[:-1]).valid is None
+
+
+def test_what_a_local_read_shows_is_true() -> None:
+    never = [unknown(1, "add", 1, at=(1, 2)), local(1, at=(3, 4)), read(at=(5, 6))]
+    assert "vanished: 1" in check_set(never).findings[0]
+    assert "never added: 7" in check_set([local(7, at=(1, 2))]).findings[0]
+    later = [local(1, at=(1, 2)), add(1, (3, 4)), read(1, at=(5, 6))]
+    assert "added only later: 1" in check_set(later).findings[0]
 
 
 def test_an_element_is_added_once() -> None:

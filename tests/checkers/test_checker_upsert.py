@@ -168,13 +168,25 @@ def test_without_a_final_read_there_is_no_verdict() -> None:
     assert check_upsert([put("p", 1, (1, 2)), by_key]).valid is None
 
 
-def test_local_reads_may_be_of_the_past_but_not_the_last_one() -> None:
-    history = [put("p", 1, (1, 2)), read(at=(3, 4)), put("q", 2, (5, 6))]
-    final = read(n("n", p=1, q=2), at=(7, 8))
-    assert check_upsert([*history, final]).valid is False
-    assert check_upsert([*history, final], linearizable=False).valid is True
-    late = read(n("n", p=1), at=(9, 10))
-    assert check_upsert([*history, final, late], linearizable=False).valid is False
+def test_local_reads_may_be_of_the_past() -> None:
+    final = read(n("n", p=2, q=3), at=(17, 18))
+    history = [
+        put("p", 1, (1, 2)),
+        local(at=(3, 4)),
+        put("p", 2, (5, 6)),
+        local(n("n", p=1), at=(7, 8)),
+        put("q", 3, (9, 10)),
+        local(n("n", p=2), at=(11, 12)),
+    ]
+    assert check_upsert([*history, final]).findings == ()
+    assert check_upsert(history).valid is None
+    for wrong in (n("m", p=2), n("n"), n("n", p=9), n("n", p=4)):
+        found = check_upsert([*history, local(wrong, at=(13, 14)), final, put("p", 4, (15, 16))])
+        assert found.valid is False
+
+
+def local(*nodes: tuple[Any, ...], at: tuple[int, int]) -> Operation:
+    return ok(3, "local-read", None, nodes, at=at)
 
 
 class Nodes:

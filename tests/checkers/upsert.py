@@ -2,8 +2,9 @@
 
 For ``MERGE (n:Label {key: $key}) SET n.property = $value`` under a uniqueness constraint. Actions:
 
-    upsert  value: (key, property, new)   result: (node, created), either may be None for "not told"
-    read    value: key, or None for all   result: ((node, key, ((property, value), ...)), ...)
+    upsert      value: (key, property, new)   result: (node, created), None for what is not told
+    read        value: key, or None for all   result: ((node, key, ((property, value), ...)), ...)
+    local-read  likewise; it may be of the past
 
 Nodes are any names that stay (an element id, or a random property given on creation). Nothing
 deletes, so a key's node is the same for ever; nothing ever removes a property.
@@ -12,8 +13,9 @@ What is checked: no read shows two nodes for a key; all answers and reads agree 
 most one upsert created it; a key whose upsert was answered is in every read asked for later, and so
 are its properties, each with a value that is possible: set by an upsert that may have happened by
 then, and not certainly overwritten. A node with none of the properties that were set when it was
-created is half-written. Without a read that began after the last upsert was answered there is no
-verdict.
+created is half-written. Of a local read the same is asked, but that it shows what was answered
+before. Without a read of all, and not a local one, that began after the last upsert was answered
+there is no verdict.
 """
 
 from __future__ import annotations
@@ -37,13 +39,9 @@ from tests.checkers.history import (
 __all__ = ["check_upsert"]
 
 
-def check_upsert(history: Sequence[Operation], *, linearizable: bool = True) -> Verdict:
-    """Whether merges under a uniqueness constraint gave one whole node for each key.
-
-    With ``linearizable=False`` a read may be of the past, except one that began after the last
-    upsert was answered.
-    """
-    valid_history(history, ("upsert", "read"))
+def check_upsert(history: Sequence[Operation]) -> Verdict:
+    """Whether merges under a uniqueness constraint gave one whole node for each key."""
+    valid_history(history, ("upsert", "read", "local-read"))
     keys: dict[Any, _Key] = defaultdict(_Key)
     for operation in history:
         if operation.action == "upsert":
@@ -53,11 +51,12 @@ def check_upsert(history: Sequence[Operation], *, linearizable: bool = True) -> 
     has_final = not possible
     findings: list[str] = []
     for read in sorted(history, key=lambda operation: operation.completed):
-        if read.action != "read" or read.outcome is not Outcome.OK:
+        if read.action == "upsert" or read.outcome is not Outcome.OK:
             continue
-        final = read.value is None and all(completed < read.invoked for completed in answered)
-        has_final = has_final or final
-        findings += _wrong_with(read, keys, linearizable or final)
+        current = read.action == "read"
+        last = read.value is None and all(completed < read.invoked for completed in answered)
+        has_final = has_final or (current and last)
+        findings += _wrong_with(read, keys, current)
     for name, key in keys.items():
         findings += key.wrong_with_nodes(name)
     missing = [] if has_final else ["no read of all began after the last upsert was answered"]
