@@ -8,6 +8,7 @@
     │   └── Overloaded               a queue is full
     ├── OutcomeUnknown               the write may or may not have been executed; never retryable
     ├── DirectoryRefused             wrong, foreign, locked or damaged data directory; untouched
+    │   └── ServerRemoved            its server was removed from the cluster
     ├── Diverged                     this server's graph is wrong; the process must end
     ├── Restart                      all is well, and goes on in a new process
     └── DiskFailure                  a write or sync failed; the process must end
@@ -26,6 +27,7 @@ __all__ = [
     "Overloaded",
     "RayftError",
     "Restart",
+    "ServerRemoved",
 ]
 
 
@@ -71,6 +73,10 @@ class Diverged(RayftError):
 
 class Restart(RayftError):
     """The process is to end, so that the next one starts from what is on the disk now."""
+
+
+class ServerRemoved(DirectoryRefused):
+    """The server of that directory was removed from its cluster; its id is used up."""
 
 
 class DiskFailure(RayftError):

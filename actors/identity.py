@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.disk import FileDisk
-from actors.errors import DAMAGED, DirectoryRefused
+from actors.errors import DAMAGED, DirectoryRefused, ServerRemoved
 
 __all__ = ["FORMAT_VERSION", "DataDirectory", "Identity", "removed_text"]
 
@@ -109,8 +109,8 @@ class DataDirectory:
         """Lock the directory, check whose it is, and count a new incarnation.
 
         Raises:
-            DirectoryRefused: in use by a running server, another server's, none of ours, or of a
-                server that was removed from its cluster.
+            ServerRemoved: the server was removed from its cluster.
+            DirectoryRefused: in use by a running server, another server's, or none of ours.
         """
         DataDirectory.inspect(path, server_id)  # a foreign directory is not even given a lock file
         try:
@@ -121,7 +121,7 @@ class DataDirectory:
         try:
             found = DataDirectory.inspect(path, server_id)
             if found is not None and found.removed:
-                raise DirectoryRefused(removed_text(server_id, path))
+                raise ServerRemoved(removed_text(server_id, path))
             if (path / "recovering" / "plan.json").exists():
                 raise DirectoryRefused(
                     f"A recovery of {path} was interrupted. Finish it: memgraph_ha recover {path}"

@@ -195,6 +195,8 @@ class RaftServer:
         self._dismissed_ms: dict[int, int] = {}
         self._now_ms = 0
         sender.set_members(directories_of(core.membership))
+        self._committed = core.membership
+        self._note_committed()
 
     @property
     def deadline_ms(self) -> int:
@@ -211,11 +213,19 @@ class RaftServer:
         if self._administrator is not None:
             self._administrator.turn(now_ms / 1000)
             self._drain()
+        self._note_committed()
 
     def was_removed(self, server_id: int) -> bool:
-        """Whether that server was a member and is none any more, by an entry that is committed."""
-        membership = self.core.log.configuration_at(self.core.commit_index).membership
+        """Whether that server was a member and is none any more, by an entry that is committed.
+
+        May be asked by any thread.
+        """
+        membership = self._committed
         return server_id <= membership.last_used_id and membership.get(server_id) is None
+
+    def _note_committed(self) -> None:
+        """Keep the newest membership that is committed, as far as is known."""
+        self._committed = self.core.log.configuration_at(self.core.commit_index).membership
 
     # ----------------------------------------------------------------- events
 

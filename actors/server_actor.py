@@ -35,7 +35,7 @@ from actors.addresses import Place
 from actors.administration_server import FIRST_TOKEN, GatewayMet, PeerMet, PeerRefused
 from actors.assembly import Assembly, Inbox, ServerSettings, Surroundings
 from actors.envelope import lost_directory_text
-from actors.errors import DirectoryRefused, Restart
+from actors.errors import DirectoryRefused, Restart, ServerRemoved
 from actors.identity import DataDirectory, removed_text
 from actors.info import raft_info, storage_info
 from actors.logs import configure_logs
@@ -123,8 +123,8 @@ class ServerActor:
     def start(self) -> dict[str, Any]:
         """Open the data directory and begin to take part.
 
-        Returns what ``describe`` does, or ``{"refused": why}`` if the directory cannot be used;
-        nothing was changed then.
+        Returns what ``describe`` does, or ``{"refused": why, "removed": ...}`` if the directory
+        cannot be used, or the server was removed from its cluster; nothing was changed then.
         """
         settings = self._settings
         configure_logs(Path(settings.directory) / "log" / "server.log", settings.server_id)
@@ -133,7 +133,7 @@ class ServerActor:
             self._open()
         except (DirectoryRefused, CorruptionError) as error:
             log.error("refused to start", reason=str(error))
-            return {"refused": str(error)}
+            return {"refused": str(error), "removed": isinstance(error, ServerRemoved)}
         self._begin()
         return self._description()
 
@@ -187,7 +187,7 @@ class ServerActor:
     def _hand_over(self) -> None:
         core = self._assembly.core
         term = core.term
-        if core.role is not Role.LEADER:
+        if core.role is not Role.LEADER or core.membership.voters == (core.server_id,):
             return
         self._inbox.post(TransferLeadership(HANDOVER_TOKEN))
         deadline = time.monotonic() + self._settings.election_timeout_max_ms / 1000

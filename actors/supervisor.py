@@ -27,7 +27,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors import cluster
 from actors.addresses import parse_address
 from actors.config import is_loopback
-from actors.errors import RayftError
+from actors.errors import RayftError, ServerRemoved
 from actors.gateway_actor import GatewayActor
 from actors.options import LaunchPlan, ServerPlan
 from actors.server_actor import ServerActor, ServerSettings
@@ -115,6 +115,9 @@ class Supervisor:
         def make(maker: Callable[[ServerPlan], None], plan: ServerPlan) -> None:
             try:
                 maker(plan)
+            except ServerRemoved as error:
+                self._report(str(error))
+                self.verdicts[plan.member.server_id] = {"kind": "removed", "reason": str(error)}
             except Exception as error:
                 errors.append(error)
 
@@ -126,6 +129,10 @@ class Supervisor:
         if errors:
             self.stop()
             raise errors[0]
+        for server_id in self.verdicts:
+            gateway = self._gateways.pop(server_id, None)
+            if gateway is not None:
+                ray.kill(gateway.introduction.handle)
         if self._search:
             self._find_others()
             self._look_at_members()
@@ -232,6 +239,8 @@ class Supervisor:
             raise RayftError(f"{what} could not be started: {error}") from error
         if "refused" in answer:
             ray.kill(handle)
+            if answer.get("removed"):
+                raise ServerRemoved(answer["refused"])
             raise RayftError(f"{what} refused to start. {answer['refused']}")
         return dict(answer)
 

@@ -251,6 +251,26 @@ def check_a_transaction_on_a_dead_leader_can_be_retried(db: Database) -> None:
     whole(db)
 
 
+def check_servers_come_and_go(db: Database) -> None:
+    whole(db)
+    assert [record["id"] for record in db.servers()] == [1, 2, 3]
+    leader = next(record["id"] for record in db.servers() if record["role"] == "leader")
+    target = leader % 3 + 1
+    assert db.transfer_leadership(target) == f"server {target} leads"
+    assert "learner" in db.add_server(4, "127.0.0.1:7004", learner=True)
+    db.query("CREATE (:WithFour)")
+    roles = {record["id"]: record["role"] for record in db.servers()}
+    assert roles[4] == "learner"
+    assert "removed" in db.remove_server(4)
+    error = expect_error(
+        "Neo.ClientError.Statement.ArgumentError", lambda: db.add_server(4, "127.0.0.1:7004")
+    )
+    assert error.outcome == "not done"
+    assert not error.retryable
+    expect_error("Neo.ClientError.Statement.SyntaxError", lambda: db.add_server(5, "nowhere"))
+    assert count(db, "WithFour") == 1
+
+
 def whole(db: Database) -> list[dict[str, Any]]:
     """What all three servers say, once one of them leads."""
     deadline = time.monotonic() + TRIES_SECONDS
