@@ -29,7 +29,7 @@ __all__ = ["Clients", "Failed", "Unknown"]
 REGISTERS = 3
 LISTS = 3
 USERS = 4
-BLOB_NODES = 12
+BLOB_NODES = 6
 PAUSE_US = 5_000  # before something that must succeed is asked again
 
 INTERNAL = "Neo.DatabaseError.General.UnknownError"
@@ -56,6 +56,11 @@ MERGE = (
 )
 MEET = "MATCH (a:User {name: $a}), (b:User {name: $b}) CREATE (a)-[:KNOWS {id: $id}]->(b)"
 PART = "MATCH (:User {name: $a})-[k:KNOWS]->() DELETE k"
+KNOWN = (  # of every user, from both ends: how many, and their ids
+    "MATCH (u:User) OPTIONAL MATCH (u)-[k:KNOWS]->() "
+    "WITH u, count(k) AS outs, collect(k.id) AS out OPTIONAL MATCH (u)<-[k:KNOWS]-() "
+    "RETURN outs, out, count(k), collect(k.id)"
+)
 LEAVE = "MATCH (e:Element {id: $id}) DETACH DELETE e"
 BLOB = "UNWIND range(1, $count) AS i CREATE (:Blob {id: $id, part: i, text: $text})"
 
@@ -65,7 +70,7 @@ FINAL = {
     "elements": "MATCH (e:Element) RETURN e.id ORDER BY e.id",
     "users": "MATCH (u:User) RETURN u.name, u.count, u.by ORDER BY u.name",
     "blobs": "MATCH (b:Blob) RETURN b.id, count(*) ORDER BY b.id",
-    "knows": "MATCH (:User)-[k:KNOWS]->(:User) RETURN k.id ORDER BY k.id",
+    "knows": KNOWN,
 }
 
 
@@ -342,6 +347,12 @@ class Clients:
 
         await self.record(client, "knows", identity, work)
 
+    async def _known(self, client: int) -> None:
+        async def work() -> Any:
+            return await self.run(KNOWN)
+
+        await self.record(client, "known", None, work)
+
     async def _blob(self, client: int) -> None:
         identity = self._new()
 
@@ -380,6 +391,7 @@ _ACTIONS: tuple[Callable[[Clients, int], Awaitable[None]], ...] = (
     Clients._add,
     Clients._merge,
     Clients._meet,
+    Clients._known,
     Clients._blob,
 )
 

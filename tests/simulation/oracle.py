@@ -27,6 +27,7 @@ def judge(history: Sequence[Operation], found: dict[str, Rows]) -> None:
     _judge_set("elements", by_action.get("add", []), [row[0] for row in found["elements"]])
     _judge_blobs(by_action.get("blob", []), found["blobs"])
     _judge_users(by_action.get("upsert", []), found["users"])
+    _judge_known(by_action, found["knows"])
     _judge_registers(history, found["registers"])
     _judge_lists(by_action.get("transaction", []), found["lists"])
 
@@ -74,6 +75,34 @@ def _judge_users(upserts: Sequence[Operation], found: Rows) -> None:
             _fail("Uniqueness", f"user {name} was merged {count} times, by {by}")
         merged += [(name, identity) for identity in by]
     _judge_set("upserts", upserts, merged)
+
+
+def _judge_known(by_action: dict[str, list[Operation]], found: Rows) -> None:
+    """Relationships are seen whole, from both ends, and only those that somebody made.
+
+    One that is not there may have been deleted; or there were no such users.
+    """
+    made = by_action.get("knows", [])
+    reads = [o.result for o in by_action.get("known", []) if o.outcome is Outcome.OK]
+    for rows in (*reads, found):
+        for outs, out, ins, into in rows:
+            if len(out) != outs or len(into) != ins:
+                _fail("Half-written", f"relationships without their id: {rows}")
+        there = Counter(x for _, out, _, _ in rows for x in out)
+        if there != Counter(x for _, _, _, into in rows for x in into):
+            _fail("Adjacency", f"relationships differ from their two ends: {rows}")
+        _judge_made(made, there)
+
+
+def _judge_made(made: Sequence[Operation], there: Counter[Any]) -> None:
+    for operation in made:
+        count = there.pop(operation.value, 0)
+        if count > 1:
+            _fail("Exactly once", f"relationships: {count} times there: {shown(operation)}")
+        if operation.outcome is Outcome.FAILED and count:
+            _fail("Failed write appears", f"relationships: {shown(operation)}")
+    if there:
+        _fail("Phantom", f"relationships {sorted(there)} were never made")
 
 
 def _judge_registers(history: Sequence[Operation], found: Rows) -> None:
