@@ -164,9 +164,7 @@ class Register(Workload):
         key = client.index
         version = self._versions[key] = self._versions.get(key, 0) + 1
         # A write that nobody heard of again may come late; it must not undo a newer version.
-        query = (
-            "MATCH (s:Session {key: $key}) WHERE s.version < $version SET s.version = $version"
-        )
+        query = "MATCH (s:Session {key: $key}) WHERE s.version < $version SET s.version = $version"
 
         def write() -> Any:
             _, received = client.run_marked(query, key=key, version=version)
