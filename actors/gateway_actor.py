@@ -119,9 +119,9 @@ class Gateway:
         """Replies of a server."""
         self._router.replied(decode_replies(data))
 
-    def announce(self, server_id: int, term: int, leader: int) -> None:
+    def announce(self, server_id: int, term: int, leader: int, role: int) -> None:
         """A server says who leads, as far as it knows."""
-        self._router.announced(server_id, term, leader)
+        self._router.announced(server_id, term, leader, role)
 
     def announce_readers(self, term: int, readers: tuple[int, ...]) -> None:
         """The leader says which members may answer reads on their own."""
@@ -257,7 +257,7 @@ class GatewayActor:
     @ray.method(concurrency_group="server", num_returns=0)
     def announce(self, server_id: int, incarnation: int, term: int, leader: int, role: int) -> None:
         """A server says who leads, as far as it knows."""
-        self._loop.call_soon_threadsafe(self._gateway.announce, server_id, term, leader)
+        self._loop.call_soon_threadsafe(self._gateway.announce, server_id, term, leader, role)
 
     @ray.method(concurrency_group="server", num_returns=0)
     def announce_readers(self, term: int, readers: tuple[int, ...]) -> None:

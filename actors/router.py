@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from actors import limits
 from actors.errors import NotLeader, OutcomeUnknown, Overloaded
 from actors.protocol import MESSAGE_BYTES_MAX, Op, Reply, Request, Status, encode_requests
+from actors.raft.ready import Role
 from actors.transport import Introduction
 
 __all__ = ["Router", "ServerLost"]
@@ -157,13 +158,16 @@ class Router:
         for identity in list(server.waiting):
             self._lose(identity)
 
-    def announced(self, server_id: int, term: int, leader: int) -> None:
-        """A server says who leads; a later term wins."""
+    def announced(self, server_id: int, term: int, leader: int, role: int = Role.FOLLOWER) -> None:
+        """A server in ``role`` says who leads; a later term wins.
+
+        Others may be heard first: a candidate's news can come after its voters' that it has won.
+        """
         if term < self.term or term <= self._vacant_term:
             return
         if leader or term > self.term:
             self._set_leader(term, leader)
-        elif self._term_leader == server_id:
+        elif self._term_leader == server_id and role != Role.CANDIDATE:
             self._stepped_down(server_id, term)
 
     def readers_announced(self, term: int, readers: tuple[int, ...]) -> None:

@@ -16,6 +16,7 @@ import pytest
 from actors import limits, router
 from actors.errors import NotLeader, OutcomeUnknown, Overloaded
 from actors.protocol import MESSAGE_BYTES_MAX, Op, Reply, Request, Status, decode_requests
+from actors.raft.ready import Role
 from actors.router import Router, ServerLost
 from actors.transport import Introduction
 
@@ -503,6 +504,20 @@ def test_what_a_follower_does_not_know_deposes_nobody() -> None:
         servers.router.announced(3, 5, 0)
         servers.router.announced(3, 4, 3)
         assert (servers.router.leader, servers.router.term) == (2, 5)
+
+    run(test)
+
+
+def test_a_candidate_heard_after_its_voters_has_not_stepped_down() -> None:
+    """Found by simulation, seed 13: its news takes longer than that of those who elected it."""
+
+    async def test(servers: Servers) -> None:
+        servers.router.announced(3, 5, 2, Role.FOLLOWER)
+        servers.router.announced(2, 5, 0, Role.CANDIDATE)
+        servers.router.announced(2, 5, 2, Role.LEADER)
+        assert (servers.router.leader, servers.router.term) == (2, 5)
+        servers.router.announced(2, 5, 0, Role.PRE_CANDIDATE)
+        assert servers.router.leader == 0
 
     run(test)
 
