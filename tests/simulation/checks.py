@@ -27,6 +27,7 @@ from actors.raft.messages import (
 from actors.raft.quorum import majority
 from actors.raft.ready import HardState, Role, SnapshotMark
 from graph.digest import digest
+from tests.checkers.integrity import check_integrity
 from tests.simulation.world import SimulationFailure
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Checks"]
 
+
+# The states of servers are compared at every such index, when one starts, and at the end of each
+# phase. A digest takes milliseconds; what differs once stays different.
+COMPARED_EVERY = 40
+
+SINGLES_MAX = 40  # nodes that are looked at one by one, as far as integrity goes
 
 NO_HARD_STATE = HardState(0, 0)
 
@@ -90,6 +97,7 @@ class Checks:
         self._applied: dict[int, tuple[int, int]] = {}
         self._states: dict[int, tuple[bytes, bytes]] = {}
         self._read_floor: dict[tuple[Process, int], int] = {}
+        self._looked_at: dict[Process, Any] = {}
         self._led: dict[Process, tuple[int, int, int]] = {}
 
     # ----------------------------------------------------------------- a life begins
@@ -122,7 +130,7 @@ class Checks:
                 i: log.term_at(i) for i in range(log.base_index + 1, log.last_index + 1)
             }
         shadow.written.clear()
-        self._state(process)
+        self.compare(process)
         self._attach(process, shadow)
 
     def _attach(self, process: Process, shadow: _Shadow) -> None:
@@ -131,6 +139,7 @@ class Checks:
         wal, snapshots, server = assembly.wal, assembly.snapshots, assembly.server
         append, sync, send = wal.append, wal.sync, server._send
         write, apply = assembly.log_thread.write, assembly.machine.apply
+        apply_entry = assembly.replica.apply
         reads_ready = assembly.machine_thread.reads_ready
         save, finish = snapshots.save, snapshots.finish
 
@@ -155,7 +164,12 @@ class Checks:
         def apply_(entries: Sequence[Entry]) -> None:
             self._state_machine_safety(process, entries)
             apply(entries)
-            self._state(process)
+
+        def apply_entry_(entry: Entry) -> Any:
+            speculation = apply_entry(entry)
+            if not entry.index % COMPARED_EVERY:
+                self.compare(process)
+            return speculation
 
         def reads_ready_(reads: Sequence[tuple[int, int]]) -> None:
             for token, index in reads:
@@ -177,6 +191,7 @@ class Checks:
         wal.append, wal.sync, server._send = append_, sync_, send_  # type: ignore[method-assign]
         assembly.log_thread.write = write_  # type: ignore[method-assign]
         assembly.machine.apply = apply_  # type: ignore[method-assign]
+        assembly.replica.apply = apply_entry_  # type: ignore[method-assign]
         assembly.machine_thread.reads_ready = reads_ready_  # type: ignore[method-assign]
         count = self.world.trace.count
 
@@ -214,11 +229,13 @@ class Checks:
     def advanced(self, process: Process) -> None:
         """The loop of a server has taken events."""
         core = process.assembly.core
+        log = core._state.log
+        entries = (log.base_index, log.last_index, log.last_term, log.snapshot)
         try:
-            invariants.check(core)
+            invariants.check(core, whole_log=entries != self._looked_at.get(process))
         except AssertionError as error:
             fail("Core invariant", f"server {core.server_id}: {error}")
-        log = core._state.log
+        self._looked_at[process] = entries
         if core.role is Role.LEADER:
             self._leader(process, core)
         if log.commit_index > self.committed_index:
@@ -285,7 +302,7 @@ class Checks:
                     f"server {process.host.id} applies another entry {entry.index}",
                 )
 
-    def _state(self, process: Process) -> None:
+    def compare(self, process: Process) -> None:
         """Equal states at equal applied index."""
         replica = process.assembly.replica
         root = replica.view() if replica.leading_term else replica.head
@@ -297,6 +314,12 @@ class Checks:
                 "Equal states",
                 f"{what} differ at {replica.applied_index} (server {process.host.id})",
             )
+
+    def integrity(self, process: Process) -> None:
+        """The graph agrees with itself: adjacency and indexes, which no digest covers."""
+        found = check_integrity(process.assembly.replica.view(), singles_max=SINGLES_MAX)
+        if not found.valid:
+            fail("Graph integrity", f"server {process.host.id}: {found.findings}")
 
     # ----------------------------------------------------------------- reads
 

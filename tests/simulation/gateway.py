@@ -60,8 +60,8 @@ class SimulatedGateway:
     def deliver(self, data: bytes) -> None:
         self._soon(self.router.replied, decode_replies(data))
 
-    def announce(self, server_id: int, term: int, leader: int) -> None:
-        self._soon(self.router.announced, server_id, term, leader)
+    def announce(self, server_id: int, term: int, leader: int, role: int) -> None:
+        self._soon(self.router.announced, server_id, term, leader, role)
 
     def _soon(self, call: Any, *arguments: Any) -> None:
         if self.alive:

@@ -88,7 +88,7 @@ class Host:
     def start(self) -> None:
         """Start the server, or find out that its disk cannot be used."""
         if self.process is not None or self.down or self.refused:
-            return
+            return  # a start that was asked for earlier came first, or there shall be none
         self.starts += 1
         note = self.world.trace.note
         try:

@@ -277,31 +277,32 @@ class Nemesis:
         return True
 
     def _left_behind(self) -> bool:
-        """A follower hears nothing until the leader's log begins after its end."""
-        leader = self._leader()
-        if leader is None or leader.process is None or self.world.network.blocked:
+        """A follower is down until the leader's log begins after its end."""
+        leader, running = self._leader(), self._running()
+        if leader is None or len(running) < len(self.world.voters):
             return False
-        followers = [h for h in self._running() if h is not leader]
-        if len(followers) < 2:
-            return False
-        lonely = self.world.random.choice(followers)
-        others = [i for i in self.world.voters if i != lonely.id]
-        self.world.network.cut(pair for i in others for pair in ((i, lonely.id), (lonely.id, i)))
+        lonely = self.world.random.choice([h for h in running if h is not leader])
+        assert lonely.process is not None
+        end = lonely.process.assembly.core._state.log.last_index
+        lonely.down = True
+        lonely.die("to be left behind")
 
         def look() -> None:
             leader = self._leader()
-            behind = lonely.process.assembly.core._state.log.last_index if lonely.process else 0
-            begin = 0
-            if leader is not None and leader.process is not None and leader is not lonely:
-                begin = leader.process.assembly.core._state.log.base_index
-            if begin > behind:
-                self._happened("left behind")
-                self.world.network.cut(())
-            else:
+            if leader is None or leader.process is None or self._log_begin(leader) <= end:
                 self._later(20_000, 30_000, look)
+                return
+            self._happened("left behind")
+            lonely.down = False
+            lonely.start()
 
         look()
         return True
+
+    @staticmethod
+    def _log_begin(host: Host) -> int:
+        assert host.process is not None
+        return host.process.assembly.core._state.log.base_index
 
     # ----------------------------------------------------------------- disks
 

@@ -146,7 +146,7 @@ class _Links:
             network.carry(
                 self._process.host.id,
                 known.home,
-                lambda known=known: known.announce(server_id, term, leader),
+                lambda known=known: known.announce(server_id, term, leader, role),
             )
 
 

@@ -20,6 +20,7 @@ __all__ = ["Clock", "Scheduler", "SimulationFailure", "Trace"]
 SHOWN_EVENTS = 50
 US = 1_000_000  # microseconds in a second
 PER_MILLE = 1000
+EVENTS_MAX = 100_000  # a run has some thousands; one that turns in circles has no end
 
 
 class SimulationFailure(Exception):
@@ -55,6 +56,8 @@ class Scheduler:
             when_us, _, action = heappop(heap)
             self.now_us = when_us
             self.events_run += 1
+            if self.events_run > EVENTS_MAX:
+                raise SimulationFailure("liveness", "Events", f"more than {EVENTS_MAX} events")
             action()
             if stop is not None and stop():
                 return True
