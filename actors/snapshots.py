@@ -36,6 +36,8 @@ _MAGIC = b"RFTSNAP1"
 # not wait for the whole of it.
 SYNC_BYTES = 8 * 2**20
 _INCOMING = "incoming.part"
+# How much larger than the last one the next snapshot is taken to be.
+ROOM_PART = 1.25
 _LENT_MAX = limits.SNAPSHOT_LEASES_MAX
 
 
@@ -92,6 +94,12 @@ class SnapshotStore:
         """Name of the newest snapshot."""
         names = self.names()
         return names[-1] if names else None
+
+    def has_room(self) -> bool:
+        """Whether another snapshot, somewhat larger than the last one, would fit on the disk."""
+        name = self.newest()
+        size = self.size(name) if name is not None else 0
+        return self._disk.free_bytes() >= size * ROOM_PART + limits.DISK_FREE_BYTES_MIN // 2
 
     def save(self, meta: SnapshotMeta, stream: Iterable[bytes]) -> str:
         """Write a snapshot durably and remove the older ones; its name."""

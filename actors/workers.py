@@ -270,6 +270,7 @@ class MachineThread:
         self._on_failure = on_failure
         self._compaction = Compaction(threshold, snapshot_index, server_id)
         self._saving = False
+        self._crowded = False  # the last snapshot that was due did not fit on the disk
         self._wanted = 0  # somebody needs a snapshot of at least this index
         self._spawn = spawn
         self._clock = clock
@@ -327,6 +328,12 @@ class MachineThread:
         )
         if self._saving or not (wanted or self._compaction.due):
             return
+        if not self._snapshots.has_room():
+            if not self._crowded:
+                log.error("no snapshot is taken: the disk has no room for it")
+            self._crowded = True
+            return
+        self._crowded = False
         captured = self.machine.replica.capture()
         if captured is None:
             return

@@ -298,3 +298,16 @@ def test_a_majority_that_is_lost_leaves_the_outcome_open() -> None:
     leader.cut = False
     cluster.pass_time(3.0)
     assert len({digest(s.view()) for s in cluster.servers.values()}) == 1
+
+
+def test_a_snapshot_that_would_not_fit_is_put_off_and_the_process_lives() -> None:
+    cluster = LittleCluster(log_size_snapshot_threshold=10)
+    leader = cluster.leader()
+    leader.disk.free = limits.DISK_FREE_BYTES_MIN // 2 - 1
+    leader.machine.disk.look = lambda: None  # writes go on all the same, to have something to save
+    for _ in range(30):
+        cluster.write("CREATE (:N)")
+    assert leader.alive and leader.assembly.snapshots.newest() is None
+    leader.disk.free = 1 << 40
+    cluster.write("CREATE (:N)")
+    assert leader.assembly.snapshots.newest() is not None
