@@ -168,6 +168,8 @@ class World:
         self.nemesis.heal()
         self.clients.finish()
         self._converge("after healing")
+        for process in self.processes():
+            self.checks.integrity(process)
 
     def _phase_durability(self) -> None:
         self.trace.note("phase", "durability")
@@ -185,7 +187,6 @@ class World:
             raise SimulationFailure("liveness", "Convergence", f"{when}: {self._disagreement()}")
         for process in self.processes():
             self.checks.compare(process)
-            self.checks.integrity(process)
 
     def _agreed(self) -> bool:
         if not self.clients.quiet():
