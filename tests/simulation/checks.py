@@ -98,7 +98,7 @@ class Checks:
         self._states: dict[int, tuple[bytes, bytes]] = {}
         self._read_floor: dict[tuple[Process, int], int] = {}
         self._looked_at: dict[Process, Any] = {}
-        self._led: dict[Process, tuple[int, int, int]] = {}
+        self._led: dict[Process, tuple[int, int, int, int]] = {}
 
     # ----------------------------------------------------------------- a life begins
 
@@ -252,7 +252,7 @@ class Checks:
         )
 
     def _leader(self, process: Process, core: RaftCore) -> None:
-        """Election Safety, Leader Completeness, Leader Append-Only."""
+        """Election Safety, Leader Completeness, Leader Append-Only, commitment."""
         log, term = core._state.log, core.term
         before = self._led.get(process)
         if before is None or before[0] != term:
@@ -271,7 +271,13 @@ class Checks:
             before[1] > log.base_index and log.term_at(before[1]) != before[2]
         ):
             fail("Leader Append-Only", f"leader {core.server_id} lost entries after {before}")
-        self._led[process] = (term, log.last_index, log.last_term)
+        elif log.commit_index > before[3] and log.term_at(log.commit_index) != term:
+            fail(  # paper, figure 2 (rules for leaders) and figure 8
+                "Commitment",
+                f"leader {core.server_id} of term {term} commits {log.commit_index} by counting, "
+                f"an entry of term {log.term_at(log.commit_index)}",
+            )
+        self._led[process] = (term, log.last_index, log.last_term, log.commit_index)
 
     def _commits(self, core: RaftCore) -> None:
         """What is committed is durable on a majority."""
