@@ -34,8 +34,8 @@ __all__ = ["STEPS_MAX", "check_bank"]
 
 STEPS_MAX = 200_000  # for the final state: a second or so
 # For each read before that:
-_BETWEEN_STEPS_MAX = 2_000
-_BETWEEN_OPTIONAL_MAX = 200
+_BETWEEN_STEPS_MAX = 1_000
+_BETWEEN_OPTIONAL_MAX = 100
 
 
 def check_bank(
@@ -53,10 +53,9 @@ def check_bank(
     valid_history(history, ("transfer", "read", "local-read"))
     findings: list[str] = []
     undecided: list[str] = []
-    possible = [
-        op for op in history if op.action == "transfer" and op.outcome is not Outcome.FAILED
-    ]
-    last = max((op.completed for op in possible if op.outcome is Outcome.OK), default=-1)
+    transfers = [operation for operation in history if operation.action == "transfer"]
+    possible = [transfer for transfer in transfers if transfer.outcome is not Outcome.FAILED]
+    last = max((one.completed for one in possible if one.outcome is Outcome.OK), default=-1)
     has_final = not possible
     for read, explanation in _explained_reads(history, initial):
         final = read.action == "read" and read.invoked > last

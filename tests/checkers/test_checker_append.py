@@ -411,7 +411,7 @@ def small_history(rng: Random) -> list[Operation]:
     """Transactions that each read any earlier state, as if there were no isolation at all."""
     states: list[dict[str, tuple[Any, ...]]] = [{}]
     history = []
-    for number in range(rng.randint(2, 4)):
+    for number in range(rng.choice((2, 3, 3, 3, 4))):
         base = dict(rng.choice(states[-3:]))
         steps: list[tuple[Any, ...]] = []
         newest = dict(states[-1])
@@ -432,11 +432,11 @@ def small_history(rng: Random) -> list[Operation]:
     return history
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_it_agrees_with_trying_every_order(seed: int) -> None:
     rng = Random(seed)
     seen = set()
-    for _ in range(60):
+    for _ in range(40):
         history = small_history(rng)
         for promise in PROMISES:
             real_time, skew = PROMISES[promise]
@@ -555,7 +555,7 @@ def test_broken_stores_are_caught(seed: int, lies: Lies, switches: dict[str, Any
     assert check_append(history_of(seed, 300, lies, **switches)).valid is False
 
 
-def test_five_thousand_transactions() -> None:
-    history = history_of(1, 5_000)
+def test_thousands_of_transactions() -> None:
+    history = history_of(1, 3_000)
     assert check_append(history).valid is True
     assert check_append(history).checked == len(history)
