@@ -6,7 +6,7 @@ events, that time has passed (``turn``). It knows no thread, socket or clock.
 
 What becomes of a statement. A *change* is proposed as one entry of the log and answered when that
 entry is committed. While another change is on its way, or the new leader's first entry is, it waits
-for its turn, for ``PATIENCE_SECONDS`` at most. If the leadership is lost before the statement was
+for its turn, ``PATIENCE_SECONDS`` at most. If the leadership is lost before the statement was
 proposed, the answer is NOT_LEADER and the gateway asks the next leader; if after, there is no
 answer, and the gateway sends it again to a leader of a later term with ``cursor`` 1: "an earlier
 leader may have done it". That leader, once its own first entry is committed, has the change in its
@@ -66,8 +66,10 @@ log = structlog.get_logger()
 
 # Tokens from here on are the administrator's; those below the state machine's.
 FIRST_TOKEN = 1 << 62
-# How long a statement waits for a change before it, or for a server to be started.
+# How long a statement waits for a change before it, and for a server to be started: less than the
+# gateway waits for its answer.
 PATIENCE_SECONDS = 15.0
+START_PATIENCE_SECONDS = 45.0
 # Statements under way at once on one leader.
 STATEMENTS_MAX = 64
 # Between two tries: of a statement that must wait, and of the leader's own notes.
@@ -197,7 +199,9 @@ class Administrator:
         if len(self._pending) >= STATEMENTS_MAX:
             self._reply(event.gateway, Reply(request.id, Status.OVERLOADED))
             return
-        patience = min(event.deadline, self._now + PATIENCE_SECONDS)
+        adds = isinstance(statement, AddServer | ReplaceServer)
+        seconds = START_PATIENCE_SECONDS if adds else PATIENCE_SECONDS
+        patience = min(event.deadline, self._now + seconds)
         pending = _Pending(event.gateway, request, statement, patience, event.deadline)
         self._try(pending)
 

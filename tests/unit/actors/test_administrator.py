@@ -15,7 +15,7 @@ import pytest
 from actors.addresses import Place
 from actors.administration import SERVER_COLUMNS
 from actors.administration_server import (
-    PATIENCE_SECONDS,
+    START_PATIENCE_SECONDS,
     Administrator,
     AdminRequest,
     GatewayMet,
@@ -302,7 +302,7 @@ def test_adding_waits_for_the_server_to_come(cluster: Cluster) -> None:
 
 def test_a_server_that_does_not_come_is_not_added(cluster: Cluster) -> None:
     number = cluster.send(cluster.leader, "ADD SERVER 4 AT '10.0.0.4:7001'")
-    cluster.run(int(PATIENCE_SECONDS * 1000) + 200)
+    cluster.run(int(START_PATIENCE_SECONDS * 1000) + 200)
     reply = cluster.leader.replies[number]
     assert reply.status is Status.FAILED
     assert b"memgraph_ha --server_id 4 --join" in reply.body
