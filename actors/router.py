@@ -379,6 +379,7 @@ class Router:
         """A query in read mode: (reply, server that holds its cursor)."""
         self._check_open()
         deadline = self._deadline(request)
+        patience = min(deadline, asyncio.get_running_loop().time() + self._timeout)
         while True:
             server, _ = await self._reader(request, deadline)
             try:
@@ -391,7 +392,7 @@ class Router:
                 return reply, server
             if request.read:
                 self._avoid(server)
-            await self._pause(deadline)
+            await self._pause(patience)
 
     async def tell(self, request: Request, server_id: int, timeout: float | None = None) -> Reply:
         """A request that only ``server_id`` can answer. Raises ``ServerLost``, ``TimeoutError``.
@@ -499,7 +500,10 @@ class Router:
 
     async def _pause(self, deadline: float) -> None:
         if asyncio.get_running_loop().time() > deadline:
-            raise NotLeader("No server of the cluster can be reached. Nothing was done; try again.")
+            raise NotLeader(
+                "No server of the cluster can answer: none is reached, or those that are have just "
+                "started and do not know yet what is newest. Nothing was done; try again."
+            )
         await asyncio.sleep(RETRY_SECONDS)
 
     async def _ask(self, server_id: int, request: Request, deadline: float, term: int) -> Reply:
