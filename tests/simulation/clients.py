@@ -31,6 +31,7 @@ LISTS = 3
 USERS = 4
 BLOB_NODES = 6
 PAUSE_US = 5_000  # before something that must succeed is asked again
+OPERATOR_US = 100_000
 
 INTERNAL = "Neo.DatabaseError.General.UnknownError"
 TIMED_OUT = "Neo.ClientError.Transaction.TransactionTimedOut"
@@ -113,6 +114,11 @@ class Clients:
 
     def operations(self) -> int:
         return len(self.history)
+
+    def operate(self) -> None:
+        """Let an operator change who votes, one server at a time."""
+        if "operator" not in self._running:
+            self._spawn("operator", self._operator())
 
     def probe(self) -> None:
         """Every gateway must be able to write, and soon."""
@@ -360,6 +366,36 @@ class Clients:
             await self.run(BLOB, id=identity, count=BLOB_NODES, text="blob " * 5)
 
         await self.record(client, "blob", identity, work)
+
+    # ----------------------------------------------------------------- the operator
+
+    async def _operator(self) -> None:
+        """One voter after the other becomes a learner, and a voter again."""
+        world = self.world
+        while self.working:
+            server = world.random.choice(world.voters)
+            await self._order(f"DEMOTE SERVER {server}")
+            await self._sleep(OPERATOR_US)
+            while self.working and not await self._order(f"PROMOTE SERVER {server}"):
+                await self._sleep(OPERATOR_US)
+            if world.random.random() < 0.3:
+                await self._order("YIELD LEADERSHIP")
+            await self._sleep(OPERATOR_US)
+
+    async def _order(self, statement: str) -> bool:
+        """Whether it is done; else it may be, or not."""
+        gateway = self._gateway()
+        if gateway is None:
+            return False
+        try:
+            answer = await gateway.ask("administer", query=statement)
+        except GatewayLost:
+            return False
+        self.world.trace.note("operator", statement, answer.get("error", "done"))
+        if "error" in answer:
+            return False
+        self.world.trace.count["voters changed"] += 1
+        return True
 
     # ----------------------------------------------------------------- the end
 

@@ -203,6 +203,13 @@ class Nemesis:
         self._happened("false notice")
         return True
 
+    def _voters_changed(self) -> bool:
+        """An operator makes voters learners and learners voters; the first time it begins to."""
+        if not self.world.clients.ready:
+            return False
+        self.world.clients.operate()  # what it has done it counts itself
+        return True
+
     # ----------------------------------------------------------------- clocks
 
     def _clock_freeze(self) -> bool:

@@ -35,7 +35,10 @@ FAULTS: dict[str, float] = {
     "full disk": 0.12,
     "bit flip": 0.12,
     "left behind": 0.25,
+    "voters changed": 0.25,
 }
+# With a voter fewer, the loss of another one may be more than Raft promises to survive.
+NOT_WITH_FEWER_VOTERS = ("bit flip", "left behind")
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class Swarm:
     def draw(cls, random: Random) -> Swarm:
         servers = random.choice((3, 3, 3, 3, 5))
         faults = tuple(name for name, chance in FAULTS.items() if random.random() < chance)
+        if "voters changed" in faults:
+            faults = tuple(name for name in faults if name not in NOT_WITH_FEWER_VOTERS)
         election_ms = random.choice((60, 100, 150))
 
         def sometimes(chance: float, high: float) -> float:
