@@ -209,6 +209,8 @@ class Assembly:
         except ValueError as error:
             raise DirectoryRefused(f"{self.settings.directory}: {error}. " + DAMAGED) from error
         self.wal.follow(mark, recovered)
+        ends = [(entry.index, entry.term) for entry in recovered.entries[-1:]]
+        self._found_in_log = max([(mark.index, mark.term), *ends])
         log.info(
             "opened",
             directory=self.settings.directory,
@@ -303,6 +305,7 @@ class Assembly:
                 seconds=settings.digest_seconds,
             ),
         )
+        self.machine.found_in_log = self._found_in_log
         if self.case is not None and isinstance(self.machine, QuarantinedMachine):
             self.machine.quarantine(self.case, self.directory.disk)
         self.machine_thread = MachineThread(

@@ -92,6 +92,7 @@ class StateMachine:
         self._clock = clock
         self._replication_timeout = replication_timeout_ms / 1000
         self._state = SoftState(Role.FOLLOWER, 0, 0)
+        self.found_in_log = (0, 0)  # at the start: the last index, and its term
         self._generation = 0
         self._waiting: deque[Item] = deque()
         self._crowd = 0  # how many requests were executed together last
@@ -236,8 +237,19 @@ class StateMachine:
 
     def submit_local_reads(self, items: Sequence[Item]) -> None:
         """Served here as soon as the bookmark has been applied."""
+        if not self._is_current():
+            self.service.reply_all([(item, self._not_leader(item)) for item in items])
+            return
         self._later += [(item.request.bookmark, item) for item in items]
         self._serve_later()
+
+    def _is_current(self) -> bool:
+        """Whether what was in the log at the start is applied again, or was undone by a new leader.
+
+        Before that this server would show an older state than it has shown in its last life.
+        """
+        index, term = self.found_in_log
+        return self.replica.applied_index >= index or self.replica.applied_term > term
 
     def _refuse_for_want_of_room(self, items: Sequence[Item]) -> list[Item]:
         """Refuse what writes; the rest. Questions about outcomes are answered: they are small."""
