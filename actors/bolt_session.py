@@ -15,11 +15,11 @@ from typing import Any, cast
 
 import structlog
 
-from actors import limits
+from actors import limits, wording
 from actors.errors import NotDone, NotLeader, OutcomeUnknown, Overloaded, RayftError
 from actors.protocol import Op, Reply, Request, Status, dialect_number
 from actors.restore_statements import is_backup
-from actors.router import NO_LEADER, Router, ServerLost
+from actors.router import Router, ServerLost
 from actors.routing import routing_table
 from actors.statements import RequestFailed, answer_statement, bookmark_index, transaction_name
 from bolt import status as codes
@@ -480,7 +480,7 @@ class BoltSession(asyncio.Protocol):
         if reply.status is Status.FAILED:
             raise RequestFailed(reply.head.decode(), reply.body.decode())
         if reply.status not in _SUCCESSES:
-            raise NotLeader(NO_LEADER)
+            raise NotLeader(wording.NO_LEADER)
 
     async def _answered(
         self, query: bytes, parameters: bytes, qid: int, *, read: bool = False

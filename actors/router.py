@@ -23,7 +23,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from actors import limits
+from actors import limits, wording
 from actors.errors import NotLeader, OutcomeUnknown, Overloaded
 from actors.protocol import MESSAGE_BYTES_MAX, Op, Reply, Request, Status, encode_requests
 from actors.raft.ready import Role
@@ -44,29 +44,6 @@ RETRY_SECONDS = 0.02
 AVOID_SECONDS = 1.0
 # How long a server that was deposed may still answer before the new leader is asked.
 GRACE_SECONDS = 0.05
-
-NO_LEADER = (
-    "No server leads the cluster at the moment: a majority of its servers is needed. Nothing was "
-    "done; try again."
-)
-LEAVING = (
-    "This server is being stopped, or leaves the cluster. Nothing was done; use another server."
-)
-OVERLOADED = "The server has too many writes waiting. Nothing was done; try again."
-NOT_ANSWERED = (
-    "The outcome could not be found out in time: no majority of servers answers. Ask again."
-)
-UNKNOWN = (
-    "The outcome of this write is unknown: the server it was sent to was lost, and no other one "
-    "could say in time whether it was committed. Look before you run it again, or give your "
-    "transactions a rayft.transaction_id and ask SHOW TRANSACTION OUTCOME."
-)
-
-
-UNKNOWN_CHANGE = (
-    "Whether this was done is unknown: no majority of the servers answered in time. SHOW SERVERS "
-    "will tell as soon as one does."
-)
 
 
 class ServerLost(Exception):
@@ -127,6 +104,8 @@ class Router:
     def meet(self, newcomer: Introduction) -> bool:
         """A server, or the gateway of another server; whether it is news."""
         known = self._servers.get(newcomer.server_id)
+        if self._is_foreign(newcomer):
+            return False
         if newcomer.kind == "gateway":
             before = self.gateways.get(newcomer.server_id)
             if before is not None and before.incarnation > newcomer.incarnation:
@@ -138,10 +117,24 @@ class Router:
         if known is not None:
             self.lost(known.introduction)
         self._servers[newcomer.server_id] = _Server(newcomer)
+        if newcomer.server_id == self.home:
+            for other in [s.introduction for s in self._servers.values()]:
+                if self._is_foreign(other):
+                    self.lost(other)
         found_again = newcomer is self._lost_leader and self._term_leader == newcomer.server_id
         if found_again and self.term > self._vacant_term:
             self._set_leader(self.term, newcomer.server_id)  # if it still leads; else it refuses
         return True
+
+    def _is_foreign(self, newcomer: Introduction) -> bool:
+        """Whether a server is of another cluster than this gateway's own server."""
+        home = self._servers.get(self.home)
+        ours = home.introduction.cluster_id if home is not None else ""
+        return (
+            newcomer.server_id != self.home
+            and "" not in (ours, newcomer.cluster_id)
+            and (ours != newcomer.cluster_id)
+        )
 
     def lost(self, gone: Introduction) -> None:
         """A server's or a gateway's process has ended."""
@@ -274,11 +267,11 @@ class Router:
                     continue
                 return reply, leader
             except TimeoutError:
-                raise OutcomeUnknown(UNKNOWN) from None
+                raise OutcomeUnknown(wording.UNKNOWN) from None
             if reply.status is Status.NOT_LEADER:
                 await self._refused(leader, term, reply)
             elif reply.status is Status.OVERLOADED:
-                raise Overloaded(OVERLOADED)
+                raise Overloaded(wording.OVERLOADED)
             else:
                 return reply, leader
 
@@ -294,9 +287,9 @@ class Router:
         except ServerLost:
             return await self._resolve(request, deadline, term)
         except TimeoutError:
-            raise OutcomeUnknown(UNKNOWN) from None
+            raise OutcomeUnknown(wording.UNKNOWN) from None
         if reply.status is Status.OVERLOADED:
-            raise Overloaded(OVERLOADED)
+            raise Overloaded(wording.OVERLOADED)
         return reply
 
     async def settle(self, name: bytes, since: int = 0) -> Reply:
@@ -317,11 +310,11 @@ class Router:
                 except ServerLost:
                     continue
                 except TimeoutError:
-                    raise NotLeader(NOT_ANSWERED) from None
+                    raise NotLeader(wording.NOT_ANSWERED) from None
                 if reply.status is Status.NOT_LEADER:
                     await self._refused(leader, term, reply)
                 elif reply.status is Status.OVERLOADED:
-                    raise Overloaded(OVERLOADED)
+                    raise Overloaded(wording.OVERLOADED)
                 else:
                     return reply
         finally:
@@ -341,7 +334,7 @@ class Router:
                 leader, term = await self._wait_for_leader(deadline, asked)
             except NotLeader:
                 if asked:
-                    raise OutcomeUnknown(UNKNOWN_CHANGE) from None
+                    raise OutcomeUnknown(wording.UNKNOWN_CHANGE) from None
                 raise
             try:
                 reply = await self._ask(leader, request, deadline, term)
@@ -349,11 +342,11 @@ class Router:
                 asked, request.cursor = term, 1
                 continue
             except TimeoutError:
-                raise OutcomeUnknown(UNKNOWN_CHANGE) from None
+                raise OutcomeUnknown(wording.UNKNOWN_CHANGE) from None
             if reply.status is Status.NOT_LEADER:
                 await self._refused(leader, term, reply)
             elif reply.status is Status.OVERLOADED:
-                raise Overloaded(OVERLOADED)
+                raise Overloaded(wording.OVERLOADED)
             else:
                 return reply
 
@@ -368,7 +361,7 @@ class Router:
             except ServerLost:
                 continue
             except TimeoutError:
-                raise NotLeader(NO_LEADER) from None
+                raise NotLeader(wording.NO_LEADER) from None
             if reply.status is not Status.NOT_LEADER:
                 return reply, server, term
             if request.read:
@@ -387,7 +380,7 @@ class Router:
             except ServerLost:
                 continue
             except TimeoutError:
-                raise NotLeader(NO_LEADER) from None
+                raise NotLeader(wording.NO_LEADER) from None
             if reply.status is not Status.NOT_LEADER:
                 return reply, server
             if request.read:
@@ -415,7 +408,7 @@ class Router:
 
     def _check_open(self) -> None:
         if self.leaving:
-            raise NotLeader(LEAVING)
+            raise NotLeader(wording.LEAVING)
 
     async def _resolve(self, request: Request, deadline: float, after: int) -> Reply:
         """Was a write of term ``after`` committed, whose server was lost?
@@ -445,9 +438,9 @@ class Router:
             except ServerLost:
                 continue
             except (TimeoutError, NotLeader):
-                raise OutcomeUnknown(UNKNOWN) from None
+                raise OutcomeUnknown(wording.UNKNOWN) from None
             if reply.status is Status.FORGOTTEN:
-                raise OutcomeUnknown(UNKNOWN)
+                raise OutcomeUnknown(wording.UNKNOWN)
             return reply
 
     async def _reader(self, request: Request, deadline: float) -> tuple[int, int]:
@@ -476,12 +469,12 @@ class Router:
         """
         loop = asyncio.get_running_loop()
         if loop.time() >= deadline:  # what is sent now would only become unknown
-            raise NotLeader(NO_LEADER)
+            raise NotLeader(wording.NO_LEADER)
         deadline = min(deadline, loop.time() + self._timeout)
         while not (self.leader and self.term > after and self.alive(self.leader)):
             left = deadline - loop.time()
             if left <= 0:
-                raise NotLeader(NO_LEADER)
+                raise NotLeader(wording.NO_LEADER)
             try:
                 await asyncio.wait_for(self._leader_changed.wait(), min(left, 0.25))
             except TimeoutError:

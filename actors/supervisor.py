@@ -95,6 +95,7 @@ class Supervisor:
         self._pending = 0  # children that are being started again, or ended
         self._search = plan.mode == "one"
         self._members = len(plan.coordination.members)  # of the cluster, as far as is known
+        self._said: set[str] = set()  # refusals that the operator has been told of
         self._starting: set[int] = set()  # servers that ADD SERVER asked for
         self.verdicts: dict[int, dict[str, str]] = {}  # why servers of ours were retired
         self._lock = threading.Lock()
@@ -444,6 +445,15 @@ class Supervisor:
                 status = self._status(plan.member.server_id)
                 if status is not None:
                     self._members = max(1, len(status["members"]))
+                    self._report_refusals(plan.member.server_id, status["refused_by"])
+
+    def _report_refusals(self, server_id: int, refused_by: dict[int, str]) -> None:
+        """Other servers take nothing from one of ours: say why, once."""
+        for other, reason in refused_by.items():
+            line = f"server {server_id} is refused by server {other}: it {reason}"
+            if line not in self._said:
+                self._said.add(line)
+                self._report(line)
 
     def _servers_elsewhere(self) -> int:
         mine = set(self._servers)

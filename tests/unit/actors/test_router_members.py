@@ -213,6 +213,21 @@ def test_the_routing_table_lists_members_that_may_read() -> None:
     run(test)
 
 
+def test_servers_of_another_cluster_are_not_asked() -> None:
+    async def test(servers: Servers) -> None:
+        def server(server_id: int, incarnation: int, cluster: str) -> Introduction:
+            return Introduction("server", server_id, incarnation, None, cluster_id=cluster)
+
+        assert servers.router.meet(server(2, 2, "old"))
+        assert servers.router.meet(server(1, 2, "new")), "its own server"
+        assert servers.router.servers() == [1, 3], "server 3 has not said of which cluster it is"
+        assert not servers.router.meet(server(2, 3, "old"))
+        assert servers.router.meet(server(2, 4, "new"))
+        assert servers.router.servers() == [1, 2, 3]
+
+    run(test)
+
+
 # --- A gateway that ends --------------------------------------------------------------------------
 
 
