@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graph.chunked import CHUNK_BITS, CHUNK_MASK, Chunked, Epoch, Layout, Piece
+from graph.layers import Layers
 from graph.vector import IntArray, Kind, Vector
 
 __all__ = [
@@ -74,7 +75,8 @@ class Heap:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.codes: dict[str | None, int] = {None: 0}
+        self.codes: Layers[str | None, int] = Layers()
+        self.codes.add(None, 0)
         self.values: ObjectArray = np.full(64, None, dtype=object)
         self.count = 1
 
@@ -86,12 +88,12 @@ class Heap:
                 code = self.codes.get(text)
                 if code is None:
                     code = self._append(text)
-                    self.codes[text] = code
+                    self.codes.add(text, code)
         return code
 
     def strings(self, texts: list[str | None]) -> IntArray:
         """The numbers of many strings; null is 0."""
-        found = list(map(self.codes.get, texts))
+        found = self.codes.get_many(texts)
         if None in found:
             with self._lock:
                 known = self.codes
@@ -101,7 +103,8 @@ class Heap:
                     text = texts[row]
                     number = known.get(text)
                     if number is None:
-                        number = known[text] = self._append(text)
+                        number = self._append(text)
+                        known.add(text, number)
                     found[row] = number
         return np.array(found, dtype=np.int64)
 

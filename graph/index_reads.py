@@ -68,7 +68,7 @@ class IndexReads(Reads):
         keys = [key_of(v[0]) for v in values] if single else [tuple_key(v) for v in values]
         rows: list[int] = []
         nodes = []
-        for row, found in enumerate(map(owner.entries.get, keys)):
+        for row, found in enumerate(owner.entries.get_many(keys)):
             if found is None:
                 continue
             if isinstance(found, int):

@@ -31,6 +31,7 @@ from typing import Any
 
 from graph.errors import SchemaError
 from graph.keys import Key
+from graph.layers import SLICE_KEYS, Layers
 
 __all__ = [
     "GARBAGE_SPARE",
@@ -106,7 +107,7 @@ class Index:
 
     def __init__(self, info: IndexInfo) -> None:
         self.info = info
-        self.entries: dict[Key, int | list[int]] = {}
+        self.entries: Layers[Key, int | list[int]] = Layers()
         self.size = 0
         self.sweep_size = GARBAGE_SPARE  # below this, asking again is no use
         self._lock = threading.Lock()
@@ -130,23 +131,26 @@ class Index:
     def add(self, keys: Sequence[Key | None], nodes: Sequence[int]) -> None:
         """Add an entry for each pair whose key is not None."""
         with self._lock:
-            entries = self.entries
-            distinct = set(keys)
-            plain = len(distinct) == len(keys) and None not in distinct
-            if plain and entries.keys().isdisjoint(distinct):
-                self._fresh.extend(keys)
-                entries.update(zip(keys, nodes, strict=True))
-                self.size += len(keys)
-                return
-            for key, node in zip(keys, nodes, strict=True):
-                if key is not None:
-                    self._add(key, node)
+            for start in range(0, len(keys), SLICE_KEYS):
+                stop = start + SLICE_KEYS
+                self._add_slice(keys[start:stop], nodes[start:stop])
+
+    def _add_slice(self, keys: Sequence[Key | None], nodes: Sequence[int]) -> None:
+        distinct = {key for key in keys if key is not None}
+        if len(distinct) == len(keys) and self.entries.isdisjoint(distinct):
+            self._fresh.extend(keys)
+            self.entries.add_many(keys, nodes)
+            self.size += len(keys)
+            return
+        for key, node in zip(keys, nodes, strict=True):
+            if key is not None:
+                self._add(key, node)
 
     def _add(self, key: Key, node: int) -> None:
         current = self.entries.get(key)
         if current is None:
             self._fresh.append(key)
-            self.entries[key] = node
+            self.entries.add(key, node)
         elif isinstance(current, int):
             if current == node:
                 return

@@ -205,7 +205,7 @@ def _check_unique_creations(root: IndexReads, index: Index, write_set: WriteSet)
         if keys is None:
             continue
         _claim(index, claims, keys, op.ids.tolist())
-    if claims and not index.entries.keys().isdisjoint(claims):
+    if claims and not index.entries.isdisjoint(claims):
         for key in claims:
             check_free(root, index, key)
 
