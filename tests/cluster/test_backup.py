@@ -77,7 +77,7 @@ def fill(session: neo4j.Session) -> None:
     session.run("CREATE INDEX FOR (n:Word) ON (n.text)").consume()
     for start in range(0, NODES, 2_000):
         rows = [
-            {"id": i, "text": chance.randbytes(150).hex(), "list": [i, 2 * i]}
+            {"id": i, "text": chance.randbytes(350).hex(), "list": [i, 2 * i]}
             for i in range(start, start + 2_000)
         ]
         session.run("UNWIND $rows AS row CREATE (n:Word) SET n = row", rows=rows).consume()
@@ -227,9 +227,9 @@ def steps(session: neo4j.Session, after: int, do: Any) -> Any:
 
     def run(statement: str, parameters: dict[str, Any]) -> list[list[Any]]:
         nonlocal done
-        if done == after:
-            do()
         done += 1
+        if done == after + 1:
+            do()
         return [record.values() for record in session.run(statement, parameters)]
 
     return run
