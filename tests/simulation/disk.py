@@ -24,6 +24,7 @@ from actors.errors import DiskFailure
 __all__ = ["PowerCut", "SimulatedDisk", "Trap"]
 
 SECTOR = 512
+ROOM = 1 << 40
 
 
 class PowerCut(BaseException):
@@ -94,6 +95,7 @@ class SimulatedDisk:
         self.random = random
         self.count = count
         self.full = False
+        self.free = ROOM  # what it says, which may be a lie
         self.trap: Trap | None = None
         self.on_operation: Callable[[str], None] | None = None
         self.read_fault = 0  # fail this read from now; 0: none
@@ -189,7 +191,7 @@ class SimulatedDisk:
     # ----------------------------------------------------------------- disk.Disk
 
     def free_bytes(self) -> int:
-        return 1 << 40  # a full disk comes without warning here: that is the harder case
+        return self.free
 
     def make_directory(self, path: str) -> None:
         self._directories.add(path)

@@ -63,6 +63,9 @@ class SimulatedGateway:
     def announce(self, server_id: int, term: int, leader: int, role: int) -> None:
         self._soon(self.router.announced, server_id, term, leader, role)
 
+    def announce_readers(self, term: int, readers: tuple[int, ...]) -> None:
+        self._soon(self.router.readers_announced, term, readers)
+
     def _soon(self, call: Any, *arguments: Any) -> None:
         if self.alive:
             self.world.loop.call_soon(call, *arguments)

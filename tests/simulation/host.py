@@ -91,6 +91,7 @@ class Host:
             return  # a start that was asked for earlier came first, or there shall be none
         self.starts += 1
         note = self.world.trace.note
+        read_errors = self.disk.count["eio in read"]
         try:
             self.process = process = Process(self)
         except (PowerCut, Ended) as error:
@@ -98,7 +99,10 @@ class Host:
             note("start", self.id, "power lost", str(error))
             self.start_later()
         except (DirectoryRefused, CorruptionError) as error:
-            note("refused", self.id, str(error))
+            note("refused", self.id, str(error)[:60])
+            if self.disk.count["eio in read"] > read_errors:
+                self.start_later()  # it could not be read; that may pass
+                return
             if not self.damage:
                 raise SimulationFailure(
                     "correctness", "restart", f"server {self.id} refuses to start: {error}"

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from actors import limits
 from actors.raft.messages import PeerDown
 from actors.raft.ready import Role
-from tests.simulation.disk import Trap
+from tests.simulation.disk import ROOM, Trap
 from tests.simulation.world import SimulationFailure
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Nemesis:
     def _restore(self, host: Host) -> None:
         host.disk.trap = None
         host.disk.full = False
+        host.disk.free = ROOM
         host.disk.read_fault = 0
         host.stalled_until_us = 0
         host.slowness = 1
@@ -373,6 +375,19 @@ class Nemesis:
             host.disk.full = False
 
         look()
+        return True
+
+    def _nearly_full_disk(self) -> bool:
+        host = self._some_host()
+        if host is None:
+            return False
+        host.disk.free = self.world.random.randint(0, limits.DISK_FREE_BYTES_MIN)
+        self._happened("nearly full disk")
+
+        def space() -> None:
+            host.disk.free = ROOM
+
+        self._later(100_000, 800_000, space)
         return True
 
     def _stalled_sync(self) -> bool:

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from neo4j.time import DateTime
 
+from actors.addresses import Place
+from actors.administration_server import GatewayMet, PeerMet
 from actors.assembly import Assembly, Inbox, ServerSettings, Surroundings
-from actors.errors import DiskFailure
+from actors.errors import DiskFailure, Restart
 from actors.protocol import Op, Reply, Request, Status, decode_requests, encode_replies
-from actors.raft.messages import PeerReset, Tick
+from actors.raft.messages import Tick
 from actors.server import FromPeer, ReadRequest
 from graph.engine import Engine
 from tests.simulation.disk import PowerCut
@@ -140,14 +142,20 @@ class _Links:
             network = self._process.world.network
             network.carry(self._process.host.id, known.home, lambda: known.deliver(data))
 
+    def tell_readers(self, term: int, readers: tuple[int, ...]) -> None:
+        self._tell(lambda gateway: gateway.announce_readers(term, readers))
+
     def announce(self, server_id: int, incarnation: int, term: int, leader: int, role: int) -> None:
-        network = self._process.world.network
+        self._tell(lambda gateway: gateway.announce(server_id, term, leader, role))
+
+    def _tell(self, news: Callable[[SimulatedGateway], None]) -> None:
+        network, home = self._process.world.network, self._process.host.id
         for known in list(self.gateways.values()):
-            network.carry(
-                self._process.host.id,
-                known.home,
-                lambda known=known: known.announce(server_id, term, leader, role),
-            )
+            network.carry(home, known.home, lambda known=known: news(known))
+
+
+def address_of(server_id: int) -> str:
+    return f"10.0.0.{server_id}:7001"
 
 
 class Process:
@@ -190,6 +198,9 @@ class Process:
             heartbeat_interval_ms=swarm.heartbeat_interval_ms,
             replication_timeout_ms=swarm.replication_timeout_ms,
             log_size_snapshot_threshold=swarm.snapshot_threshold,
+            address=address_of(host.id),
+            digest_entries=swarm.digest_entries,
+            digest_seconds=0.05,
         )
 
     def _surroundings(self) -> Surroundings:
@@ -205,6 +216,7 @@ class Process:
             new_worker=lambda name, on_failure, after_batch=None: _Worker(
                 self, name, on_failure, after_batch
             ),
+            tell_readers=self.links.tell_readers,
             spawn=lambda name, task: self.after(random.randint(0, 20 * swarm.disk_us), task),
             engine=ENGINE,
             core={
@@ -256,6 +268,9 @@ class Process:
             self.host.lose_power("at " + str(error))
         elif isinstance(error, DiskFailure) or (isinstance(error, OSError) and error.errno == 5):
             self.host.die("disk failure")
+        elif isinstance(error, Restart):
+            self.world.trace.count["restarts asked for"] += 1
+            self.host.die(f"restart: {error}")
         elif isinstance(error, AssertionError):
             raise SimulationFailure("correctness", "assertion", repr(error)) from error
         else:
@@ -316,15 +331,30 @@ class Process:
 
     def meet(self, other: Process) -> None:
         """A new life of another server."""
-        known = self.links.peers.get(other.host.id)
-        if known is None or known.incarnation < other.incarnation:
-            self.links.peers[other.host.id] = other
-            self.post(PeerReset(other.host.id))
+        self.run(lambda: self._meet(other))
+
+    def _meet(self, other: Process) -> None:
+        """As ``ServerActor._meet_server``."""
+        assembly, identity = self.assembly, other.assembly.directory.identity
+        server_id, life, directory = other.host.id, other.incarnation, identity.directory
+        if assembly.server.was_removed(server_id):
+            self.world.trace.note("removed", server_id, "says", self.host.id)
+            return
+        objection = assembly.sender.objection(server_id, life, directory, identity.cluster_id)
+        known = self.links.peers.get(server_id)
+        if objection:
+            self.world.trace.note("objection", self.host.id, server_id, objection[:40])
+        elif known is None or known.incarnation < life:
+            self.links.peers[server_id] = other
+            peers = tuple(other.assembly.sender.known_directories.items())
+            place = Place(address_of(server_id), directory)
+            self.inbox.post(PeerMet(server_id, life, place, peers))
 
     def meet_gateway(self, gateway: SimulatedGateway) -> None:
         self.links.gateways[gateway.key] = gateway
 
         def tell() -> None:
+            self.inbox.post(GatewayMet(gateway.home, f"gateway {gateway.home}"))
             self.assembly.announce_again()
             self.inbox.post(Tick(self.assembly.now_ms))
 

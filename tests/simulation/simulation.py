@@ -37,6 +37,7 @@ __all__ = ["Options", "Result", "World", "run_seed"]
 NOTICE_US = 15_000  # from the death of a process to its notice (measured)
 INTRODUCTION_US = 5_000
 INTRODUCTION_RETRY_US = 100_000
+EXTENSION_US = 4_000_000  # for promised faults that wait for their occasion
 HEALED_ELECTIONS = 40  # longest election time-outs until all must agree again
 
 
@@ -160,7 +161,7 @@ class World:
         end_us = self.scheduler.now_us + self.swarm.duration_us
         self._until(end_us)
         if self.nemesis.pending():
-            self._until(end_us + self.swarm.duration_us, lambda: not self.nemesis.pending())
+            self._until(end_us + EXTENSION_US, lambda: not self.nemesis.pending())
         self.nemesis.check_coverage()
 
     def _phase_liveness(self) -> None:
@@ -225,7 +226,11 @@ def _tuned(swarm: Swarm) -> Any:
 def _be_silent() -> None:
     """The product's log has no reader here; what matters is in the trace."""
     silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
-    structlog.configure(wrapper_class=silent, cache_logger_on_first_use=True)
+    structlog.configure(processors=[_drop], wrapper_class=silent, cache_logger_on_first_use=True)
+
+
+def _drop(*_: Any) -> Any:
+    raise structlog.DropEvent
 
 
 def run_seed(seed: int, options: Options | None = None) -> Result:

@@ -33,6 +33,7 @@ FAULTS: dict[str, float] = {
     "eio": 0.15,
     "eio in read": 0.06,
     "full disk": 0.12,
+    "nearly full disk": 0.12,
     "bit flip": 0.12,
     "left behind": 0.25,
     "voters changed": 0.25,
@@ -65,6 +66,7 @@ class Swarm:
     replication_timeout_ms: int
     snapshot_threshold: int
     snapshot_chunk_bytes: int
+    digest_entries: int
     append_entries_max: int
     append_bytes_max: int
     fragment_bytes: int
@@ -100,15 +102,16 @@ class Swarm:
             election_timeout_min_ms=election_ms,
             election_timeout_max_ms=2 * election_ms,
             heartbeat_interval_ms=election_ms // 4,
-            replication_timeout_ms=random.choice((300, 1_000)),
+            replication_timeout_ms=random.choice((200, 600)),
             # A follower is left behind in time only where snapshots are frequent.
             snapshot_threshold=20 if "left behind" in faults else random.choice((20, 50, 100)),
+            digest_entries=random.choice((10, 30, 1_000)),
             snapshot_chunk_bytes=random.choice((700, 2_000, 16_000)),
             append_entries_max=random.choice((2, 8, 64)),
             append_bytes_max=random.choice((400, 4_000, 64_000)),
             fragment_bytes=random.choice((150, 1_000, 256 * 1024)),
             think_us=10_000 if "left behind" in faults else random.choice((10_000, 25_000, 50_000)),
-            request_timeout_ms=random.choice((200, 500, 2_000)),
+            request_timeout_ms=random.choice((100, 300, 1_000)),
         )
 
     def show(self) -> str:
