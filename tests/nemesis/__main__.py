@@ -24,7 +24,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from .faults import NEMESES, Impossible
+from .faults import Impossible
+from .nemeses import NEMESES
 from .runner import HEADER, Plan, Report, run_pair
 from .workloads import WORKLOADS, new_chance
 

@@ -10,6 +10,7 @@ a code that drivers retry              FAILED                 FAILED
 Neo.ClientError.*                      FAILED, and a finding  FAILED, and a finding
 ...Transaction.TransactionCommitFailed UNKNOWN                UNKNOWN
 another code                           UNKNOWN, and a finding UNKNOWN, and a finding
+no connection was made                 FAILED                 FAILED
 connection lost, before COMMIT         UNKNOWN                FAILED
 connection lost, at COMMIT             UNKNOWN                UNKNOWN
 =====================================  =====================  =====================================
@@ -30,7 +31,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, LiteralString, TypeVar, cast
 
 import neo4j
@@ -40,8 +40,17 @@ from tests.checkers.history import Operation, Outcome
 from tests.cluster.running import connect
 
 OUTCOME_UNKNOWN = "Neo.DatabaseError.Transaction.TransactionCommitFailed"
+SCHEMES = ("bolt", "neo4j")  # without and with routing
 CONNECTION_SECONDS = 5.0
 RETRY_SECONDS = 15.0  # of managed transactions
+
+# How the driver's errors begin that come before a connection was there to send anything by.
+_NOTHING_WAS_SENT = (
+    "Couldn't connect to",
+    "Failed to obtain connection towards",
+    "Unable to retrieve routing information",
+    "failed to obtain a connection from the pool",
+)
 
 T = TypeVar("T")
 Row = list[Any]
@@ -56,36 +65,34 @@ class Refused(Exception):
     """The work itself found that it must not be done (no money); it was rolled back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Door:
-    """A way into the cluster."""
-
-    server: int
-    scheme: str
-    driver: neo4j.Driver
-
-
 class Doors:
-    """Drivers for each server, with and without routing; closed together. Threads share them."""
+    """A driver for each server and scheme, made when it is first used. Threads share them."""
 
-    def __init__(self, addresses: Mapping[int, str]) -> None:
-        options: dict[str, Any] = {
-            "connection_timeout": CONNECTION_SECONDS,
-            "connection_acquisition_timeout": 2 * CONNECTION_SECONDS,
-            "max_transaction_retry_time": RETRY_SECONDS,
-        }
-        self.all = [
-            Door(server, scheme, connect(f"{scheme}://{address}", **options))
-            for server, address in addresses.items()
-            for scheme in ("bolt", "neo4j")
-        ]
+    def __init__(self, addresses: Callable[[], Mapping[int, str]]) -> None:
+        """``addresses``: of the gateways of those who are members at the moment."""
+        self._addresses = addresses
+        self._drivers: dict[str, neo4j.Driver] = {}
+        self._lock = threading.Lock()
+
+    def any(self, chance: random.Random) -> neo4j.Driver:
+        """Any gateway, with or without routing."""
+        return self.of(chance.choice(sorted(self._addresses())), chance.choice(SCHEMES))
 
     def of(self, server: int, scheme: str = "bolt") -> neo4j.Driver:
-        return next(d.driver for d in self.all if (d.server, d.scheme) == (server, scheme))
+        url = f"{scheme}://{self._addresses()[server]}"
+        with self._lock:
+            if url not in self._drivers:
+                self._drivers[url] = connect(
+                    url,
+                    connection_timeout=CONNECTION_SECONDS,
+                    connection_acquisition_timeout=2 * CONNECTION_SECONDS,
+                    max_transaction_retry_time=RETRY_SECONDS,
+                )
+            return self._drivers[url]
 
     def close(self) -> None:
-        for door in self.all:
-            door.driver.close()
+        for driver in self._drivers.values():
+            driver.close()
 
 
 class Recorder:
@@ -174,7 +181,7 @@ class Client:
     # ----------------------------------------------------------------- doing
 
     def door(self) -> neo4j.Driver:
-        return self.chance.choice(self._doors.all).driver
+        return self._doors.any(self.chance)
 
     def run(self, query: str, **parameters: Any) -> list[Row]:
         """An autocommit query with write access: linearizable, whatever it is."""
@@ -245,7 +252,8 @@ def _abandon(transaction: neo4j.Transaction) -> None:
 def _judged(error: BaseException) -> tuple[Outcome, bool]:
     """The outcome of an autocommit write or a COMMIT; whether the error is a finding by itself."""
     if not isinstance(error, Neo4jError):
-        return Outcome.UNKNOWN, False
+        unsent = isinstance(error, DriverError) and str(error).startswith(_NOTHING_WAS_SENT)
+        return (Outcome.FAILED if unsent else Outcome.UNKNOWN), False
     if error.is_retryable():
         return Outcome.FAILED, False
     if error.code == OUTCOME_UNKNOWN:

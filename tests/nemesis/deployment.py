@@ -41,6 +41,7 @@ BOLT_PORT = 7687  # on a host of its own
 RPC_PORT = 7001
 WHOLE_SECONDS = 90.0
 RAY_WORKER_PORTS = range(10002, 20000)
+IDS_MAX = 60  # servers that one cluster may see in its life; each has a Bolt port of its own
 
 _DEATH = re.compile(r"^(server|gateway) (\d+) has died")
 # In the logs of Ray's processes, where our own code writes what nobody caught.
@@ -55,10 +56,6 @@ _STAMP = re.compile(r'"timestamp": "[^"]*",? ?')  # taken out, so that like line
 class Deployment(ABC):
     """See the module. A context manager; ``start`` first."""
 
-    #: What this kind can be made to suffer beyond killing and pausing.
-    has_network = False
-    can_grow = False
-
     def __init__(self, **raft: int) -> None:
         """``raft``: constants that differ from those of raft.json."""
         self.raft = raft
@@ -70,6 +67,7 @@ class Deployment(ABC):
         self._read: dict[Path, int] = {}  # how much of each log was looked at
         self._seen_deaths: Counter[tuple[str, int]] = Counter()
         self._our_deaths: Counter[tuple[str, int]] = Counter()
+        self._earlier: list[str] = []  # trouble of commands that are gone
 
     # ----------------------------------------------------------------- what each kind knows
 
@@ -157,7 +155,9 @@ class Deployment(ABC):
     def trouble(self) -> list[str]:
         """What the logs and commands have said since the last call that nobody caused."""
         told = Counter(_STAMP.sub("", line) for line in self._lines_of_trouble())
-        return [*self._deaths(), *(f"{n} times {line}" for line, n in told.most_common())]
+        earlier, self._earlier = self._earlier, []
+        lines = [f"{n} times {line}" for line, n in told.most_common()]
+        return [*earlier, *self._deaths(), *lines]
 
     def _deaths(self) -> list[str]:
         died = Counter(
@@ -237,17 +237,31 @@ def _troubled(name: Path, lines: Sequence[str], own: bool) -> Iterator[str]:
 
 
 class OneCommand(Deployment):
-    """Three servers of one command, on the machine's loopback."""
+    """Three servers of one command, on the machine's loopback; and those that join them."""
 
     def __init__(self, **raft: int) -> None:
         super().__init__(**raft)
-        self._port = free_ports(len(self.members))
+        self._port = free_ports(IDS_MAX)
+        self._flags: list[str] = []
 
     def start(self) -> None:
         files = running.write_configuration(self.place, **self.raft)
-        self.commands[1] = self.place.run(*files, f"--port={self._port}")
-        self.commands[1].wait_for("^ready: ")
+        self._flags = [*files, f"--port={self._port}"]
+        self.run()
         self.wait_until_whole()
+
+    def run(self) -> None:
+        """Start the command, and wait until it says that it is ready."""
+        self.commands[1] = self.place.run(*self._flags)
+        self.commands[1].wait_for("^ready: ")
+
+    def cut_power(self) -> None:
+        """SIGKILL everything: the command, Ray, servers and gateways."""
+        self._earlier += self._deaths()
+        self.place.kill_everything()
+        del self.commands[1]
+        self._seen_deaths.clear()
+        self._our_deaths.clear()
 
     def address(self, server: int) -> str:
         return f"127.0.0.1:{self._port + server - 1}"
@@ -257,13 +271,10 @@ class OneCommand(Deployment):
 
 
 class Hosts(Deployment):
-    """A command for each server; in network namespaces, if ``network`` is true."""
-
-    can_grow = True
+    """A command for each server; in network namespaces, if ``networked``."""
 
     def __init__(self, networked: bool, **raft: int) -> None:
         super().__init__(**raft)
-        self.has_network = networked
         self.network: network.Network | None = None
         if networked:
             # Removed after the place's processes have ended: exits run backwards.

@@ -88,13 +88,21 @@ class KillAll(Nemesis):
     harm_seconds = (2.0, 4.0)
     rest_seconds = (3.0, 6.0)
 
+    deployment: OneCommand
+
     def inject(self) -> None:
+        if self.chance.random() < 1 / 3:
+            self.deployment.cut_power()
+            self.happened.append("killed everything, the command and Ray too")
+            return
         killed = [s for s in self.deployment.members if self.deployment.kill(s)]
         if len(killed) == len(self.deployment.members):
             self.happened.append(f"killed {killed}")
 
     def heal(self) -> None:
-        """Their command starts them again."""
+        """Servers are started again by their command; if that is gone, it is."""
+        if not self.deployment.commands:
+            self.deployment.run()
 
 
 class Pause(Nemesis):
@@ -227,18 +235,3 @@ class Snapshots(Nemesis):
         self._seen |= new
         if new:
             self.happened.append(f"{len(new)} snapshots: {sorted(p.name for p in new)[:3]}")
-
-
-#: By name, in the order in which they run.
-NEMESES: dict[str, type[Nemesis]] = {
-    nemesis.name: nemesis
-    for nemesis in (
-        KillLeader,
-        KillAll,
-        Pause,
-        Snapshots,
-        PartitionHalves,
-        IsolateLeader,
-        SlowLink,
-    )
-}

@@ -86,7 +86,7 @@ def run_pair(deployment: Deployment, nemesis: Nemesis, workload: Workload, plan:
     report = Report(nemesis.name, workload.name)
     recorder = Recorder()
     deployment.resume()
-    doors = Doors({server: deployment.address(server) for server in deployment.members})
+    doors = Doors(lambda: {server: deployment.address(server) for server in deployment.members})
     try:
         _run(deployment, nemesis, workload, plan, recorder, doors, report)
     except Exception as error:
