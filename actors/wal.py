@@ -1,7 +1,7 @@
 """The write-ahead log: entries and the (term, vote) record, in segments of checksummed frames.
 
-Theory of operation. One ``append`` is one *frame*, whatever number of records it holds: term, vote
-and entries that belong together become durable together. ``sync`` makes all frames so far durable,
+Theory of operation. One ``append`` is one *frame*, whatever number of records it holds (only a very
+large one is several): term, vote and entries that belong together become durable together. ``sync`` makes all frames so far durable,
 so many appends can share one sync. A frame is
 
     magic u32 | body bytes u32 | number 40 bits | unsynced 24 bits
@@ -54,6 +54,8 @@ _SECTOR = 512
 _ZEROS_MIN = 8
 # No single frame may be larger: a damaged length must not make recovery read gigabytes.
 FRAME_BYTES_MAX = 512 * 2**20
+# A frame is put together in memory, during which no other thread of the process runs.
+APPEND_BYTES = 8 * 2**20
 
 _MAGIC = 0x31544652  # "RFT1"
 _HEADER = struct.Struct("<IIQI")
@@ -147,6 +149,8 @@ class WriteAheadLog:
         """Write one frame: ``reset`` first, then the rest. Not durable before ``sync``.
 
         ``reset`` says that a snapshot up to there is durable and takes the place of all entries.
+        Entries of more than ``APPEND_BYTES`` are written in several frames, the first of which has
+        all the rest: less of a large append may survive a crash, as of several small ones.
         """
         parts: list[bytes] = []
         if reset is not None:
@@ -154,10 +158,15 @@ class WriteAheadLog:
         if hard_state is not None:
             self._hard_state = hard_state
             parts.append(_hard_state_record(hard_state))
+        size = 0
         for entry in entries:
+            if size >= APPEND_BYTES:
+                self._write_frame(b"".join(parts))
+                parts, size = [], 0
             parts.append(_RECORD.pack(_TYPE_ENTRY, _ENTRY.size + len(entry.data)))
             parts.append(_ENTRY.pack(entry.index, entry.term, entry.kind))
             parts.append(entry.data)
+            size += len(entry.data)
         if entries:
             self._segments[-1].last_index = entries[-1].index
         self._write_frame(b"".join(parts))

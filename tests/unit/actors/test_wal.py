@@ -131,6 +131,32 @@ def test_term_vote_and_entries_of_one_append_stand_or_fall_together() -> None:
         assert recovered.torn_bytes == kept
 
 
+def test_a_large_append_is_several_frames_and_begins_with_its_term_and_vote(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wal, "APPEND_BYTES", 14)  # two of these entries
+    disk = MemoryDisk()
+    log, _ = opened(disk)
+    log.append(HardState(1, 1), entries(1, 1))
+    log.sync()
+    whole = len(disk.files[FIRST])
+    log.append(HardState(2, 3), entries(4, 9), SnapshotMark(3, 1))
+    data = disk.files[FIRST]
+    starts = frame_starts(data)
+    assert len([start for start in starts if start >= whole]) == 3
+    assert max(b - a for a, b in zip(starts, [*starts[1:], len(data)], strict=True)) < 150
+    for kept in range(len(data) - whole):
+        recovered = reread(disk.crash(kept))
+        count = sum(whole + kept >= end for end in [*starts[3:], len(data)]) if kept else 0
+        if not count:
+            assert (recovered.hard_state, recovered.entries) == ((1, 1), entries(1, 1))
+        else:
+            assert (recovered.hard_state, recovered.reset) == ((2, 3), (3, 1))
+            assert recovered.entries == entries(4, 3 + 2 * count)
+    log.sync()
+    assert reread(disk).entries == entries(4, 9)
+
+
 # --- Truncation and reset -------------------------------------------------------------------------
 
 
