@@ -138,6 +138,7 @@ def test_members_change_while_clients_write(one: OneCommand) -> None:
         advance(writers)
     for server in (2, 3, 4):
         one.command.wait_for(f"^server {server} has ended: .* removed")
+    one.command.wait_for("^server 6: Bolt on ")  # its gateway is started after the server
     assert [error for writer in writers.all for error in writer.errors] == []
     one.compare(writers, (1, 5, 6))
 
