@@ -43,8 +43,10 @@ WAITING_WRITES_BYTES_MAX = 256 * 2**20
 WRITE_BATCH_MAX = 512
 # Appends on their way to one follower: later entries gather and travel together.
 APPENDS_IN_FLIGHT_MAX = 4
-# The leader's log beyond its commit index; also the largest single transaction.
+# The leader's log beyond its commit index.
 UNCOMMITTED_BYTES_MAX = 256 * 2**20
+# What a single transaction may write: it must find room beside others' that are under way.
+TRANSACTION_BYTES_MAX = 192 * 2**20
 # Open cursors and explicit transactions of one server; each holds a root of the graph.
 CURSORS_MAX = 10_000
 TRANSACTIONS_MAX = 1_000

@@ -1,8 +1,8 @@
 """The write-ahead log: entries and the (term, vote) record, in segments of checksummed frames.
 
 Theory of operation. One ``append`` is one *frame*, whatever number of records it holds (only a very
-large one is several): term, vote and entries that belong together become durable together. ``sync`` makes all frames so far durable,
-so many appends can share one sync. A frame is
+large one is several): term, vote and entries that belong together become durable together. ``sync``
+makes all frames so far durable, so many appends can share one sync. A frame is
 
     magic u32 | body bytes u32 | number 40 bits | unsynced 24 bits
     | crc32 of the body, seeded with the frame before u32 | crc32 of these fields u32 | body

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors import commands
+from actors import commands, limits
 from actors.commands import Named, TransactionId
 from actors.conflicts import ConflictLog, overlap
 from actors.protocol import Op, Reply, Request, Status
@@ -24,14 +24,22 @@ from actors.service import Executed, Item, QueryService, transaction_gone
 from actors.sessions import OpenTransaction
 from graph.cypher.budget import TIMED_OUT
 from graph.engine import run_batch
-from graph.errors import ConflictError, ConstraintError, GraphError
+from graph.errors import ConflictError, ConstraintError, GraphError, LimitError
 from graph.write_set import WriteSet
 from graph.write_set_codec import encode as encode_write_set
 
-__all__ = ["NEVER", "Batch", "Writer"]
+__all__ = ["NEVER", "Batch", "Effect", "Writer"]
 
 # A transaction whose outcome was asked for before it came: no driver runs it again by itself.
 NEVER = "Neo.ClientError.Transaction.TransactionMarkedAsFailed"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What was done to the head, and its bytes for the log."""
+
+    write_set: WriteSet
+    encoded: bytes
 
 
 @dataclass(slots=True)
@@ -40,14 +48,14 @@ class Batch:
 
     executed: list[Executed] = field(default_factory=list)
     ids: list[TransactionId] = field(default_factory=list)
-    write_sets: list[WriteSet] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
     names: dict[bytes, bool] = field(default_factory=dict)  # settled here: done, or never
     waiting: list[Item] = field(default_factory=list)  # autocommit, to be run together
 
     def payload(self) -> bytes:
         names = [Named(name, done) for name, done in self.names.items()]
-        write_sets = [encode_write_set(write_set) for write_set in self.write_sets]
-        return commands.encode_transactions(self.ids, write_sets, names)
+        encoded = [effect.encoded for effect in self.effects]
+        return commands.encode_transactions(self.ids, encoded, names)
 
 
 class Writer:
@@ -76,7 +84,8 @@ class Writer:
 
     def note_conflicts(self, version: int, batch: Batch) -> None:
         """The batch is speculation ``version``: later commits must look at what it touched."""
-        for write_set in batch.write_sets:
+        for effect in batch.effects:
+            write_set = effect.write_set
             nodes, relationships = write_set.touched_nodes(), write_set.touched_relationships()
             self.conflicts.record(version, nodes, relationships)
 
@@ -139,17 +148,17 @@ class Writer:
         if not items:
             return
         now = self._clock()
-        results, write_sets = self._run_batch(items)
+        results, effects = self._run_batch(items)
         for item, result in zip(items, results, strict=True):
             batch.executed.append(self._service.execute(item, result, now))
             if not isinstance(result, BaseException):
                 batch.ids.append(_transaction_id(item))
                 if item.request.name:
                     batch.names[item.request.name] = True
-        batch.write_sets += write_sets
+        batch.effects += effects
 
-    def _run_batch(self, items: list[Item]) -> tuple[list[Any], list[WriteSet]]:
-        """Results (or errors) and write sets. The head moves on, or back if the engine fails."""
+    def _run_batch(self, items: list[Item]) -> tuple[list[Any], list[Effect]]:
+        """Results (or errors) and effects. The head moves on, or back if the engine fails."""
         savepoint = self._replica.head.fork()
         try:
             found = run_batch(
@@ -160,28 +169,29 @@ class Writer:
                 limits=self._service.write_limits(min(item.deadline for item in items)),
                 **self._service.surroundings(),
             )
+            effects = _effects([write_set for _, write_set in found.writes])
         except Exception as error:
-            # A defect of the engine, not of a query: leave no trace, and find out whose it was.
+            # Too much for one entry, or a defect of the engine, not of a query: leave no trace, and
+            # find out whose it was.
             self._replica.head = savepoint
             if len(items) == 1:
                 return [error], []
             parts = [self._run_batch([item]) for item in items]
-            return [r for results, _ in parts for r in results], [w for _, ws in parts for w in ws]
+            return [r for results, _ in parts for r in results], [e for _, es in parts for e in es]
         self._replica.head = found.root
-        write_sets = [write_set for _, write_set in found.writes]
         results: list[Any] = found.results
         if len(items) > 1:
-            write_sets += self._run_again(items, results)
-        return results, write_sets
+            effects += self._run_again(items, results)
+        return results, effects
 
-    def _run_again(self, items: list[Item], results: list[Any]) -> list[WriteSet]:
+    def _run_again(self, items: list[Item], results: list[Any]) -> list[Effect]:
         """A batch has its most impatient member's deadline: the others get their own."""
-        write_sets: list[WriteSet] = []
+        effects: list[Effect] = []
         for position, (item, result) in enumerate(zip(items, results, strict=True)):
             if getattr(result, "code", "") == TIMED_OUT and self._clock() < item.deadline:
                 (results[position],), more = self._run_batch([item])
-                write_sets += more
-        return write_sets
+                effects += more
+        return effects
 
     # ----------------------------------------------------------------- explicit transactions
 
@@ -199,10 +209,11 @@ class Writer:
         if done.error is not None:
             return
         try:
-            write_set = self._checked(opened, batch.write_sets)
+            write_set = self._checked(opened, [effect.write_set for effect in batch.effects])
             if not write_set.empty:
+                (effect,) = _effects([write_set])
                 self._replica.head.apply(write_set)
-                batch.write_sets.append(write_set)
+                batch.effects.append(effect)
         except ConstraintError as error:
             # Its own statements kept the constraint on its snapshot, so somebody else was first.
             # Run again, MERGE finds what is there, and CREATE is told that it exists.
@@ -237,6 +248,23 @@ class Writer:
                 "began. Nothing of it was done; run it again."
             )
         return write_set
+
+
+def _effects(write_sets: list[WriteSet]) -> list[Effect]:
+    """Raises ``LimitError`` if together they are more than one entry of the log may hold."""
+    effects: list[Effect] = []
+    size = 0
+    for write_set in write_sets:
+        encoded = encode_write_set(write_set)
+        size += len(encoded)
+        if size > limits.TRANSACTION_BYTES_MAX:
+            raise LimitError(
+                f"A transaction may write {limits.TRANSACTION_BYTES_MAX >> 20} MiB to the log, and "
+                "this one writes more. Nothing of it was done; do it in several transactions.",
+                code="Neo.ClientError.General.LimitReached",
+            )
+        effects.append(Effect(write_set, encoded))
+    return effects
 
 
 def _transaction_id(item: Item) -> TransactionId:
