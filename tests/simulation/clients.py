@@ -223,9 +223,11 @@ class Clients:
 
     async def _client(self, number: int) -> None:
         random = self.world.random
+        # One that never waits for a write is still reading when a leader has lost its majority.
+        actions = _READS if number == 0 and self.world.swarm.clients > 2 else _ACTIONS
         while self.working:
             if self.ready:
-                await random.choice(_ACTIONS)(self, number)
+                await random.choice(actions)(self, number)
             await self._sleep(self.world.swarm.think_us)
 
     def _new(self) -> int:
@@ -415,6 +417,10 @@ class Clients:
         oracle.judge(self.history, found)
 
 
+_READS: tuple[Callable[[Clients, int], Awaitable[None]], ...] = (
+    Clients._read,
+    Clients._items,
+)
 _ACTIONS: tuple[Callable[[Clients, int], Awaitable[None]], ...] = (
     Clients._read,
     Clients._read,
