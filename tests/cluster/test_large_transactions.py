@@ -27,6 +27,7 @@ NODES = 250_000
 RELATIONSHIPS = 1_000_000
 OUTCOME_UNKNOWN = "Neo.DatabaseError.Transaction.TransactionCommitFailed"
 MEMORY_BYTES_MAX = 3 * 2**30
+PARTS = 5  # statements of an explicit transaction
 
 CREATE_NODES = (
     "UNWIND range(0, $count - 1) AS i "
@@ -122,10 +123,15 @@ def test_deleting_them_in_one_transaction(cluster: Cluster) -> None:
 
 
 class Attempt:
-    """A large transaction in a thread of its own, and what its client was told."""
+    """A large transaction in a thread of its own, and what its client was told.
 
-    def __init__(self, cluster: Cluster, server: int, number: int) -> None:
+    ``explicit``: of BEGIN, several statements and COMMIT; ``executed`` is set before COMMIT.
+    """
+
+    def __init__(self, cluster: Cluster, server: int, number: int, *, explicit: bool) -> None:
         self.error: Exception | None = None
+        self.executed = threading.Event()
+        self._explicit = explicit
         self._cluster, self._server, self._number = cluster, server, number
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -133,9 +139,19 @@ class Attempt:
     def _run(self) -> None:
         try:
             with self._cluster.driver(self._server) as driver, driver.session() as session:
-                session.run(CREATE_LARGE, count=NODES, attempt=self._number).consume()
+                if self._explicit:
+                    self._run_explicit(session)
+                else:
+                    session.run(CREATE_LARGE, count=NODES, attempt=self._number).consume()
         except (Neo4jError, DriverError) as error:
             self.error = error
+
+    def _run_explicit(self, session: neo4j.Session) -> None:
+        with session.begin_transaction() as tx:
+            for _ in range(PARTS):
+                tx.run(CREATE_LARGE, count=NODES // PARTS, attempt=self._number).consume()
+            self.executed.set()
+            tx.commit()
 
     @property
     def over(self) -> bool:
@@ -167,19 +183,23 @@ def executing(cluster: Cluster, follower: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "moment"),
+    ("number", "moment", "explicit"),
     [
-        pytest.param(1, executing, id="while it is executed"),
-        pytest.param(2, follower_has(1), id="when the first piece has arrived"),
-        pytest.param(3, follower_has(8 * 2**20), id="when much of it has arrived"),
+        pytest.param(1, executing, False, id="while it is executed"),
+        pytest.param(2, follower_has(1), False, id="when the first piece has arrived"),
+        pytest.param(3, follower_has(8 * 2**20), False, id="when much of it has arrived"),
+        pytest.param(4, executing, True, id="after COMMIT of many statements"),
+        pytest.param(5, follower_has(8 * 2**20), True, id="when much of a COMMIT has arrived"),
     ],
 )
 def test_the_leader_dies_half_way(
-    cluster: Cluster, number: int, moment: Callable[[Cluster, int], None]
+    cluster: Cluster, number: int, moment: Callable[[Cluster, int], None], explicit: bool
 ) -> None:
     leader = cluster.wait_until_whole()
     follower = next(server for server in SERVERS if server != leader)
-    attempt = Attempt(cluster, follower, number)
+    attempt = Attempt(cluster, follower, number, explicit=explicit)
+    if explicit:
+        assert attempt.executed.wait(120)
     moment(cluster, follower)
     assert cluster.kill(leader)
     attempt.wait()
