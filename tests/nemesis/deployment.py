@@ -1,9 +1,8 @@
 """A running cluster to be hurt: who leads, which process a server is, what died that nobody killed.
 
 Two kinds. ``OneCommand``: ``memgraph_ha`` starts three servers on the machine's own loopback, which
-is all that killing and pausing needs. ``Hosts``: a command for each server, on hosts of their own
-(``network.py``) where the machine can have them, else on different ports of the loopback. Only
-there can links be cut and servers be added.
+is all that killing, pausing and changes of membership need. ``Hosts``: a command for each server,
+on hosts of their own (``network.py``), between which links can be cut.
 
 Every process belongs to the ``Place`` of the deployment and is ended with it. The deployment keeps
 count of what it killed; a server or gateway that ends otherwise is a finding, and so is each line
@@ -19,7 +18,6 @@ import re
 import shutil
 import signal
 import sys
-import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -31,7 +29,7 @@ import neo4j
 from tests.cluster import running
 from tests.cluster.running import Command, Place, eventually, free_ports
 
-from . import network
+from .network import Network
 
 sys.path[:0] = [str(running.ROOT / "benchmarks")]
 
@@ -40,7 +38,6 @@ from local_cluster import RaftInfo, kill_server, raft_infos, server_pid  # noqa:
 BOLT_PORT = 7687  # on a host of its own
 RPC_PORT = 7001
 WHOLE_SECONDS = 90.0
-RAY_WORKER_PORTS = range(10002, 20000)
 IDS_MAX = 60  # servers that one cluster may see in its life; each has a Bolt port of its own
 
 _DEATH = re.compile(r"^(server|gateway) (\d+) has died")
@@ -78,10 +75,6 @@ class Deployment(ABC):
     @abstractmethod
     def address(self, server: int) -> str:
         """Where clients find the server's gateway: host:port."""
-
-    @abstractmethod
-    def folder(self, server: int) -> str:
-        """The folder of the place in which the server's processes run."""
 
     # ----------------------------------------------------------------- state
 
@@ -266,98 +259,64 @@ class OneCommand(Deployment):
     def address(self, server: int) -> str:
         return f"127.0.0.1:{self._port + server - 1}"
 
-    def folder(self, server: int) -> str:
-        return ""
-
 
 class Hosts(Deployment):
-    """A command for each server; in network namespaces, if ``networked``."""
+    """A command for each server, in a network namespace of its own."""
 
-    def __init__(self, networked: bool, **raft: int) -> None:
+    def __init__(self, **raft: int) -> None:
         super().__init__(**raft)
-        self.network: network.Network | None = None
-        if networked:
-            # Removed after the place's processes have ended: exits run backwards.
-            place = self._stack.pop_all()
-            self.network = self._stack.enter_context(network.Network(self.place.path))
-            self._stack.push(place)
-        self._ports: dict[int, tuple[int, int]] = {}  # RPC and Bolt, by server
+        # Removed after the place's processes have ended: exits run backwards.
+        place = self._stack.pop_all()
+        self.network = self._stack.enter_context(Network(self.place.path))
+        self._stack.push(place)
 
     def start(self) -> None:
         for server in self.members:
-            self._settle(server)
+            self.network.add(server)
         for server in self.members:
             self.run(server)
         for server in self.members:
             self.commands[server].wait_for("^ready: ")
         self.wait_until_whole()
+        eventually(self._have_met, "all servers have met one another")
 
-    def _settle(self, server: int) -> None:
-        """Find a host and ports for a server."""
-        if self.network is not None:
-            self.network.add(server)
-            self._ports[server] = (RPC_PORT, BOLT_PORT)
-        else:
-            self._ports[server] = (free_ports(1, RAY_WORKER_PORTS), free_ports(1))
-
-    def _host(self, server: int) -> str:
-        return self.network.address(server) if self.network is not None else "127.0.0.1"
+    def _have_met(self) -> bool:
+        """Whether each has met all others, as its log says. A leader may be there before that."""
+        for server in self.members:
+            path = self.place.data / f"server_{server}" / "log" / "server.log"
+            met = set(
+                re.findall(r'"kind": "server", "id": (\d+).*"event": "met"', path.read_text())
+            )
+            if len(met) < len(self.members) - 1:
+                return False
+        return True
 
     def address(self, server: int) -> str:
-        return f"{self._host(server)}:{self._ports[server][1]}"
+        return f"{self.network.address(server)}:{BOLT_PORT}"
 
-    def rpc_address(self, server: int) -> str:
-        return f"{self._host(server)}:{self._ports[server][0]}"
-
-    def folder(self, server: int) -> str:
-        return f"host_{server}"
-
-    def run(self, server: int, *flags: str) -> Command:
-        """Start a server's command. A server that is not settled yet gets a host."""
-        if server not in self._ports:
-            self._settle(server)
-        arguments = [
-            *(self.network.prefix(server) if self.network is not None else []),
-            str(Path(sys.executable).parent / "memgraph_ha"),
-            f"--server_id={server}",
-            *self._files(server),
-            f"--port={self._ports[server][1]}",
-            f"--durability_directory={self.place.data}",
-            *flags,
-        ]
-        if self.network is not None:
-            arguments += [
-                f"--bolt_address={self._host(server)}",
+    def run(self, server: int) -> Command:
+        """Start a server's command, on its host, in a folder of its own."""
+        command = self.place.run_program(
+            [
+                *self.network.prefix(server),
+                str(Path(sys.executable).parent / "memgraph_ha"),
+                f"--server_id={server}",
+                *self._files(),
+                f"--port={BOLT_PORT}",
+                f"--bolt_address={self.network.address(server)}",
                 "--insecure-bolt-without-authentication",
-            ]
-        command = self.place.run_program(arguments, self.folder(server))
+                f"--durability_directory={self.place.data}",
+            ],
+            f"host_{server}",
+        )
         self.commands[server] = command
         return command
 
-    def _files(self, server: int) -> list[str]:
-        """A coordination file with the first members and the server itself; Raft's constants."""
-        listed = [(s, self._host(s), self._ports[s][0]) for s in sorted({1, 2, 3, server})]
-        coordination = self.place.path / f"coordination_{server}.json"
-        coordination.write_text(json.dumps(listed))
-        raft = self.place.path / "raft.json"
+    def _files(self) -> list[str]:
+        """Both files for the members, with this run's constants; the flags."""
+        coordination, raft = self.place.path / "coordination.json", self.place.path / "raft.json"
+        members = [[server, self.network.address(server), RPC_PORT] for server in self.members]
+        coordination.write_text(json.dumps(members))
         constants = json.loads((running.ROOT / "raft.json").read_text())
         raft.write_text(json.dumps({**constants, **self.raft}))
         return [f"--coordination_config_file={coordination}", f"--raft_config_file={raft}"]
-
-    def retire(self, server: int, *, erase: bool = False) -> None:
-        """End a server's command and all that came of it; ``erase`` its directory too."""
-        command = self.commands.pop(server)
-        if command.process.poll() is None:
-            command.process.send_signal(signal.SIGKILL)
-            command.wait()
-        deadline = time.monotonic() + running.PATIENCE_SECONDS
-        while left := self.place.processes(self.folder(server)):
-            for process in left:
-                try:
-                    os.kill(process, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-            assert time.monotonic() < deadline, f"still there: {left}"
-            time.sleep(0.1)
-        if erase:
-            shutil.rmtree(self.place.data / f"server_{server}", ignore_errors=True)

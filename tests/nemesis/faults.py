@@ -147,14 +147,12 @@ class _OnNetwork(Nemesis):
         reason = why_not()
         if reason:
             raise Impossible(reason)
-        return Hosts(True, **RAFT)
+        return Hosts(**RAFT)
 
     def heal(self) -> None:
-        assert self.deployment.network is not None
         self.deployment.network.heal()
 
     def cut(self, some: Collection[int], ways: str) -> None:
-        assert self.deployment.network is not None
         others = set(self.deployment.members) - set(some)
         self.deployment.network.cut(sorted(some), sorted(others), ways)
 
@@ -195,7 +193,6 @@ class SlowLink(_OnNetwork):
         slow = self.chance.choice([pairs, self.some_pairs(pairs), self.some_pairs(pairs)])
         delay = self.chance.choice([10.0, 50.0, 150.0, 400.0])
         link = Link(delay, delay / 2, self.chance.choice([0.0, 0.01, 0.05, 0.1]))
-        assert self.deployment.network is not None
         self.deployment.network.set_links(dict.fromkeys(slow, link))
         self.happened.append(f"{link} on {slow}")
 

@@ -25,6 +25,7 @@ from .faults import Nemesis
 MEMBERS_MIN, MEMBERS_MAX = 3, 5
 CHANGE_SECONDS = 90.0
 VOTES = ("leader", "follower")
+NO_MEMBERS = ("waiting", "removed")  # servers that run and are known
 
 
 class Membership(Nemesis):
@@ -136,14 +137,14 @@ class Membership(Nemesis):
 
     def _ask(self, statement: str) -> list[neo4j.Record]:
         server = self.chance.choice(self.deployment.members)
-        with connect(f"bolt://{self.deployment.address(server)}") as driver:
-            with driver.session() as session:
-                return list(session.run(statement))  # type: ignore[arg-type]
+        url = f"bolt://{self.deployment.address(server)}"
+        with connect(url) as driver, driver.session() as session:
+            return list(session.run(statement))  # type: ignore[arg-type]
 
     def roles(self) -> dict[int, str]:
         """Of all members, as the leader says through any gateway."""
         rows: list[dict[str, Any]] = [record.data() for record in self._ask("SHOW SERVERS")]
-        return {row["id"]: row["role"] for row in rows}
+        return {row["id"]: row["role"] for row in rows if row["role"] not in NO_MEMBERS}
 
     def _votes(self, server: int) -> bool:
         return self.roles().get(server) in VOTES
