@@ -3,7 +3,7 @@
 
 PYTHON ?= python
 
-.PHONY: verify fix test bench
+.PHONY: verify fix test mutations bench
 
 verify:
 	$(PYTHON) -m ruff format --check .
@@ -18,6 +18,10 @@ fix:
 
 test:
 	$(PYTHON) -m pytest
+
+# Known bugs, put in one at a time: the simulator must find each within 200 seeds.
+mutations:
+	$(PYTHON) -m tests.simulation.mutations --seeds 200
 
 bench:
 	$(PYTHON) benchmarks/load.py
