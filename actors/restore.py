@@ -55,6 +55,8 @@ _PACKER = Packer()
 
 # What of a part goes into one entry, so that it needs no fragments.
 ENTRY_BYTES = commands.FRAGMENT_BYTES - 256
+# Requests that wait; one client has one under way.
+WAITING_MAX = 16
 
 
 class Propose(Protocol):
@@ -118,7 +120,10 @@ class Restorer:
 
     def submit(self, items: Sequence[Item]) -> None:
         """Requests of clients, in their order."""
-        self._waiting.extend(items)
+        room = WAITING_MAX - len(self._waiting)
+        self._waiting.extend(items[:room])
+        refused = [(i, Reply(i.request.id, Status.OVERLOADED)) for i in items[room:]]
+        self._service.reply_all(refused)
 
     def turn(self) -> None:
         """After each batch of tasks: do what can be done."""

@@ -386,6 +386,18 @@ def test_a_request_of_another_term_is_not_the_leaders(machines: Machines) -> Non
     assert machines.servers[1].take()[waiting.id].status is Status.NOT_LEADER
 
 
+def test_no_more_requests_wait_than_a_few(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore_module, "WAITING_MAX", 2)
+    client = Client(machines)
+    requests = [client.send("BEGIN", size=9, replace=False) for _ in range(4)]
+    statuses = {reply.id: reply.status for reply in machines.leader.take().values()}
+    assert statuses == {request.id: Status.OVERLOADED for request in requests[2:]}
+    machines.settle()
+    assert machines.leader.take()[requests[0].id].status is Status.DONE
+
+
 def test_a_server_from_a_snapshot_gathers_what_comes_after(machines: Machines) -> None:
     machines.done(machines.write("CREATE (:Mine)"))
     machines.servers[2].restore_from(machines.servers[1])
