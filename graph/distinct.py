@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from graph.vector import IntArray
 
-__all__ = ["disjoint", "distinct", "without"]
+__all__ = ["common", "disjoint", "distinct", "without"]
 
 Integers = TypeVar("Integers", bound=np.signedinteger[Any])
 
@@ -39,6 +39,15 @@ def without(ids: IntArray, others: IntArray) -> IntArray:
     places = np.minimum(np.searchsorted(others, ids), len(others) - 1)
     kept: IntArray = ids[others[places] != ids]
     return kept
+
+
+def common(ids: IntArray, others: IntArray) -> IntArray:
+    """Those of ``ids`` that are among ``others``; both ascending, each id once."""
+    if not len(ids) or not len(others):
+        return ids[:0]
+    places = np.minimum(np.searchsorted(others, ids), len(others) - 1)
+    found: IntArray = ids[others[places] == ids]
+    return found
 
 
 def disjoint(ids: IntArray, others: IntArray) -> bool:

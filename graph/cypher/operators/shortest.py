@@ -20,7 +20,7 @@ from graph.cypher.operators.expand import DIRECTIONS, expand_pieces
 from graph.cypher.operators.variable import Steps
 from graph.cypher.references import PathRef, RelationshipRef
 from graph.cypher.syntax import Direction
-from graph.distinct import distinct
+from graph.distinct import common, distinct
 from graph.vector import Chunk, IntArray, Kind, Vector
 
 __all__ = ["ShortestPathOperator"]
@@ -126,7 +126,7 @@ class ShortestPathOperator(Operator):
             hops += 1
             side = forward if len(forward.frontier) <= len(backward.frontier) else backward
             self._step(execution, chunk, row, side)
-            meeting = np.intersect1d(forward.frontier, backward.frontier)
+            meeting = common(forward.frontier, backward.frontier)
             if len(meeting):
                 yield from _joined(forward, backward, meeting.tolist())
                 return
