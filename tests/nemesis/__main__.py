@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status."""
     options = _parsed(arguments)
     signal.signal(signal.SIGTERM, _interrupted)
-    logging.getLogger("neo4j").setLevel(logging.ERROR)  # it tells of each retry
+    logging.getLogger("neo4j").setLevel(logging.CRITICAL)  # it tells of each retry
     nemeses = [options.nemesis] if options.nemesis else list(NEMESES)
     workloads = [options.workload] if options.workload else list(WORKLOADS)
     seed = options.seed if options.seed is not None else random.randrange(1_000_000)
