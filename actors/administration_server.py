@@ -139,6 +139,7 @@ class Administrator:
         reply: sends a reply to a gateway.
         place: this server's own address and directory.
         silent_ms: after so long without an answer a server is called down.
+        ailing: what is the matter with servers, by id.
     """
 
     def __init__(
@@ -148,10 +149,12 @@ class Administrator:
         *,
         place: Place = Place(),  # noqa: B008  # immutable
         silent_ms: int = 1000,
+        ailing: Callable[[], Mapping[int, str]] = dict,
     ) -> None:
         self._core = core
         self._reply = reply
         self._silent_ms = silent_ms
+        self._ailing = ailing
         self.met: dict[int, Acquaintance] = {core.server_id: Acquaintance(place, alive=True)}
         self.wanted: dict[int, str] = {}  # servers asked for that have not come yet: address
         self._pending: dict[int, _Pending] = {}  # by token
@@ -464,7 +467,10 @@ class Administrator:
     def _done(self, pending: _Pending) -> None:
         statement = pending.statement
         if isinstance(statement, ShowServers):
-            fields, rows = server_rows(self._core, self.met, self._silent_ms, int(self._now * 1000))
+            now_ms = int(self._now * 1000)
+            fields, rows = server_rows(
+                self._core, self.met, self._silent_ms, now_ms, self._ailing()
+            )
         else:
             fields, rows = ["result"], [[_result_text(statement, self._core.leader)]]
             log.info("administration", statement=str(statement), index=pending.index)

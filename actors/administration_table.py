@@ -38,9 +38,16 @@ class Acquaintance:
 
 
 def server_rows(
-    core: RaftCore, met: Mapping[int, Acquaintance], silent_ms: int, now_ms: int
+    core: RaftCore,
+    met: Mapping[int, Acquaintance],
+    silent_ms: int,
+    now_ms: int,
+    ailing: Mapping[int, str],
 ) -> tuple[list[str], list[list[Any]]]:
-    """(columns, rows): the members by id, then servers that run and are no members."""
+    """(columns, rows): the members by id, then servers that run and are no members.
+
+    ``ailing``: what is the matter with a server, by id.
+    """
     membership, status = core.membership, core.status()
     progress = {p.peer: p for p in status.progress}
     rows = []
@@ -59,7 +66,7 @@ def server_rows(
                 known.bolt_address or None,
                 _role(member, core),
                 *numbers,
-                known.note or _member_note(member, progress.get(member.server_id)),
+                known.note or _member_note(member, progress.get(member.server_id), ailing),
             ]
         )
     for server_id, known in sorted(met.items()):
@@ -86,8 +93,10 @@ def _follower(
     return [health, progress.match_index, lag, silence]
 
 
-def _member_note(member: MemberEntry, progress: ProgressStatus | None) -> str:
-    notes = []
+def _member_note(
+    member: MemberEntry, progress: ProgressStatus | None, ailing: Mapping[int, str]
+) -> str:
+    notes = [ailing[member.server_id]] if member.server_id in ailing else []
     if member.replaces:
         notes.append(f"replaces server {member.replaces}")
     if progress is not None and progress.state is ProgressState.SNAPSHOT:

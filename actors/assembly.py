@@ -355,6 +355,7 @@ class Assembly:
             lambda gateway, reply: self._links.reply(gateway, [reply]),
             place=Place(settings.address, identity.directory),
             silent_ms=settings.election_timeout_max_ms,
+            ailing=lambda: self.machine.ailing(),
         )
         self.server = RaftServer(
             self.core,

@@ -39,6 +39,8 @@ __all__ = ["StateMachine"]
 
 # What part of a crowd is enough to go on.
 CROWD_PART = 0.7
+# What another server said of itself is shown for so long.
+AILING_SECONDS = 6.0
 
 log = structlog.get_logger()
 
@@ -120,6 +122,7 @@ class StateMachine:
         self.backlog = Backlog()
         self.disk = DiskWatch(free_bytes, clock)
         self._refusal = ""  # why no writes are taken
+        self._ailing: dict[int, tuple[float, str]] = {}  # server id -> when, what it said
         self.watch = watch or DigestWatch(server_id, run=run_reads, clock=clock)
 
     @property
@@ -133,6 +136,13 @@ class StateMachine:
                 "majority agrees"
             )
         return ""
+
+    def ailing(self) -> dict[int, str]:
+        """What is the matter with servers, this one and others, by id; for any thread."""
+        since = self._clock() - AILING_SECONDS
+        found = {peer: text for peer, (when, text) in list(self._ailing.items()) if when > since}
+        health = self.health
+        return {**found, self._server_id: health} if health else found
 
     # ----------------------------------------------------------------- from the server loop
 
@@ -318,8 +328,12 @@ class StateMachine:
         if isinstance(note, DigestFound) and peer in self._voters():
             self.watch.reported(peer, note)
         elif isinstance(note, ImageWanted):
+            text = f"diverged, and is being sent another state: {note.offset} bytes so far"
+            self._ailing[peer] = (self._clock(), text)
             self._send_image(peer, note)
         elif isinstance(note, DiskNearlyFull):
+            text = f"its disk is nearly full: {note.free_bytes} bytes are free"
+            self._ailing[peer] = (self._clock(), text)
             self.disk.heard(peer, note)
 
     def _look_at_disk(self) -> None:

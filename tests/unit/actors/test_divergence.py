@@ -17,6 +17,8 @@ from actors.divergence import DigestWatch
 from actors.errors import DirectoryRefused, Diverged, Restart
 from actors.notes import DigestFound
 from actors.protocol import Op, Status
+from bolt.limits import RESULTS
+from bolt.packstream import unpack
 from graph.digest import digest
 from graph.store import Root
 from graph.vector import Vector
@@ -418,3 +420,24 @@ def test_when_the_next_comparison_is_due() -> None:
 
 def test_restart_is_not_divergence() -> None:
     assert not issubclass(Restart, Diverged)
+
+
+def test_show_servers_tells_what_is_the_matter() -> None:
+    cluster, victim = quarantined()
+    leader = cluster.leader()
+    leader.machine._send_image = lambda peer, wanted: None  # it stays as it is
+    victim.start()
+    cluster.pass_time(3.0)
+    assert "diverged" in leader.machine.ailing()[victim.id]
+    other = next(s for s in cluster.servers.values() if s is not victim and s is not leader)
+    other.disk.free = 1 << 20
+    cluster.pass_time(3.0)
+    assert "nearly full" in leader.machine.ailing()[other.id]
+    reply = cluster.ask(Op.ADMINISTER, "SHOW SERVERS")
+    (fields, rows), _ = unpack(reply.body, 0, RESULTS)
+    notes = {row[fields.index("id")]: row[fields.index("note")] for row in rows}
+    assert "diverged" in notes[victim.id] and "nearly full" in notes[other.id]
+    other.disk.free = 1 << 40
+    victim.die()
+    cluster.pass_time(10.0)
+    assert leader.machine.ailing() == {}
