@@ -79,9 +79,26 @@ _PATIENT = {
 
 
 def start_embedded(servers: int) -> None:
-    """Ray inside this process tree, on 127.0.0.1 only, gone when the process ends."""
+    """Ray inside this process tree, on 127.0.0.1 only, gone when the process ends.
+
+    Raises:
+        RayftError: it does not start.
+    """
     _set(_COMMON)
     _set({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"})
+    import ray
+
+    for tries_left in reversed(range(NODE_START_TRIES)):
+        try:
+            _init_embedded(servers)
+            return
+        except Exception as error:  # Ray raises nothing more specific
+            ray.shutdown()
+            if not tries_left or TIMED_OUT not in str(error):
+                raise RayftError(f"Ray did not start on this host: {error}") from error
+
+
+def _init_embedded(servers: int) -> None:
     import ray
 
     ray.init(
