@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from graph.vector import IntArray
+from graph.vector import BoolArray, IntArray
 
-__all__ = ["common", "disjoint", "distinct", "without"]
+__all__ = ["among", "common", "disjoint", "distinct", "without"]
 
 Integers = TypeVar("Integers", bound=np.signedinteger[Any])
 
@@ -31,30 +31,29 @@ def distinct(ids: npt.NDArray[Integers]) -> npt.NDArray[Integers]:
     return ordered[first]
 
 
+def among(ids: IntArray, others: IntArray) -> BoolArray:
+    """For each of ``ids``, in any order, whether it is in ``others``, ascending and each once."""
+    if not len(others):
+        return np.zeros(len(ids), dtype=np.bool_)
+    places = np.minimum(np.searchsorted(others, ids), len(others) - 1)
+    found: BoolArray = others[places] == ids
+    return found
+
+
 def without(ids: IntArray, others: IntArray) -> IntArray:
     """Those of ``ids`` (ascending, each once) that are not among ``others``."""
-    others = distinct(others)
-    if not len(others) or not len(ids):
-        return ids
-    places = np.minimum(np.searchsorted(others, ids), len(others) - 1)
-    kept: IntArray = ids[others[places] != ids]
+    kept: IntArray = ids[~among(ids, distinct(others))]
     return kept
 
 
 def common(ids: IntArray, others: IntArray) -> IntArray:
     """Those of ``ids`` that are among ``others``; both ascending, each id once."""
-    if not len(ids) or not len(others):
-        return ids[:0]
-    places = np.minimum(np.searchsorted(others, ids), len(others) - 1)
-    found: IntArray = ids[others[places] == ids]
+    found: IntArray = ids[among(ids, others)]
     return found
 
 
 def disjoint(ids: IntArray, others: IntArray) -> bool:
     """Whether two lists of ids, each ascending and distinct, have none in common."""
-    if not len(ids) or not len(others):
-        return True
     if len(ids) > len(others):
         ids, others = others, ids
-    places = np.minimum(np.searchsorted(others, ids), len(others) - 1)
-    return not bool((others[places] == ids).any())
+    return not bool(among(ids, others).any())

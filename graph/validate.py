@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from graph.bitmaps import Bitmap
-from graph.distinct import distinct
+from graph.distinct import among, distinct
 from graph.errors import ConflictError, ConstraintError, GraphError
 from graph.index_reads import IndexReads
 from graph.indexes import Index
@@ -28,6 +28,7 @@ from graph.write_set import (
     CreateRelationships,
     DeleteNodes,
     DeleteRelationships,
+    Operation,
     RemoveLabel,
     SetNodeProperty,
     SetRelationshipProperty,
@@ -45,6 +46,14 @@ def validate(root: IndexReads, write_set: WriteSet) -> None:
             _check_unique_creations(root, index, write_set)
         else:
             _check_unique(root, index, write_set)
+
+
+def _ids_of(
+    operations: Sequence[Operation], kind: type[DeleteNodes] | type[DeleteRelationships]
+) -> IntArray:
+    """The ids of all operations of one kind, ascending, each once."""
+    arrays = [op.ids for op in operations if isinstance(op, kind)]
+    return distinct(np.concatenate(arrays)) if arrays else np.zeros(0, dtype=np.int64)
 
 
 class _Created:
@@ -128,24 +137,20 @@ class _References:
 
     def _nothing_dangles(self) -> None:
         """No deleted node keeps a relationship, old or new."""
-        nodes: set[int] = set()
-        gone: set[int] = set()
-        for op in self.operations:
-            if isinstance(op, DeleteNodes):
-                nodes.update(op.ids.tolist())
-            elif isinstance(op, DeleteRelationships):
-                gone.update(op.ids.tolist())
+        nodes = _ids_of(self.operations, DeleteNodes)
+        gone = _ids_of(self.operations, DeleteRelationships)
         for op in self.operations:
             if isinstance(op, DeleteNodes):
                 rows, relationships, _ = self.root.expand(op.ids, "both", None)
-                for row, relationship in zip(rows.tolist(), relationships.tolist(), strict=True):
-                    if relationship not in gone:
-                        raise _still_connected(op.ids.item(row))
+                left = ~among(relationships, gone)
+                if left.any():
+                    raise _still_connected(op.ids.item(rows[left].item(0)))
             elif isinstance(op, CreateRelationships):
-                ends = zip(op.ids.tolist(), op.sources.tolist(), op.targets.tolist(), strict=True)
-                for relationship, source, target in ends:
-                    if relationship not in gone and (source in nodes or target in nodes):
-                        raise _still_connected(source if source in nodes else target)
+                left = ~among(op.ids, gone)
+                for ends in (op.sources[left], op.targets[left]):
+                    hit = among(ends, nodes)
+                    if hit.any():
+                        raise _still_connected(ends[hit].item(0))
 
 
 def _still_connected(node: int) -> ConstraintError:
