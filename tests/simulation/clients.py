@@ -10,6 +10,7 @@ judge.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ USERS = 4
 BLOB_NODES = 6
 PAUSE_US = 5_000  # before something that must succeed is asked again
 OPERATOR_US = 100_000
+OPERATOR_PATIENCE_S = 1.0
 
 INTERNAL = "Neo.DatabaseError.General.UnknownError"
 TIMED_OUT = "Neo.ClientError.Transaction.TransactionTimedOut"
@@ -146,8 +148,6 @@ class Clients:
         loop.create_task(guarded())
 
     async def _sleep(self, longest_us: int) -> None:
-        import asyncio
-
         await asyncio.sleep(self.world.random.randint(0, longest_us) / US)
 
     # ----------------------------------------------------------------- asking
@@ -390,8 +390,9 @@ class Clients:
         if gateway is None:
             return False
         try:
-            answer = await gateway.ask("administer", query=statement)
-        except GatewayLost:
+            work = gateway.ask("administer", query=statement)
+            answer = await asyncio.wait_for(work, OPERATOR_PATIENCE_S)
+        except (GatewayLost, TimeoutError):
             return False
         self.world.trace.note("operator", statement, answer.get("error", "done"))
         if "error" in answer:

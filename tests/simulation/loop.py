@@ -49,7 +49,9 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
         timer = asyncio.TimerHandle(when, callback, list(args), self, context)
-        self._scheduler.at(math.ceil(when * US), lambda: self._fire(timer))
+        # Later, be it by a microsecond: time goes on while a timer is waited for.
+        when_us = max(math.ceil(when * US), self._scheduler.now_us + 1)
+        self._scheduler.at(when_us, lambda: self._fire(timer))
         return timer
 
     def create_future(self) -> asyncio.Future[Any]:

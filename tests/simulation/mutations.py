@@ -475,7 +475,7 @@ def _with(mutation: Mutation, seed: int) -> SimulationFailure | None:
 
 def _shown(failure: SimulationFailure) -> str:
     """The name of the check; of an assertion of the product, and of an error, what it says."""
-    if failure.check not in ("assertion", "server", "simulation", "event loop"):
+    if failure.check not in ("assertion", "event loop", "query", "server", "simulation"):
         return failure.check
     return f"{failure.check}: {failure.text.splitlines()[0][:60]}"
 

@@ -268,6 +268,38 @@ class Nemesis:
             "one-way partition", [(i, host.id) if deaf else (host.id, i) for i in others]
         )
 
+    def _old_leader_returns(self) -> bool:
+        """A leader is mute until another one commits; then that one is lost and the first heard.
+
+        What it could not send is in its log, which may be longer than what is committed.
+        """
+        world, old = self.world, self._leader()
+        if old is None or world.network.blocked or len(self._running()) < len(world.voters):
+            return False
+        world.network.cut([(old.id, i) for i in world.voters if i != old.id])
+        patience_us = world.scheduler.now_us + 8 * self._election_us()
+
+        def look() -> None:
+            new = self._leader()
+            if new is not None and new is not old and _has_committed(new):
+                self._happened("old leader returns")
+                new.down = True
+                new.lose_power("the new leader")
+                self._later(self._election_us(), 4 * self._election_us(), lambda: back(new))
+            elif world.scheduler.now_us < patience_us:
+                self._later(200, 1_000, look)
+                return
+            else:  # nobody was elected: once more
+                self._later(RETRY_US, RETRY_US, lambda: self._try("old leader returns"))
+            world.network.cut(())
+
+        def back(new: Host) -> None:
+            new.down = False
+            new.start()
+
+        look()
+        return True
+
     def _partial_partition(self) -> bool:
         """Two servers do not see each other; others see both."""
         a, b = self.world.random.sample(self.world.voters, 2)
@@ -421,6 +453,13 @@ class Nemesis:
         self.world.trace.note("flip", host.id, path, offset)
         self._happened("bit flip")
         return True
+
+
+def _has_committed(leader: Host) -> bool:
+    """Whether it has committed an entry of its own term."""
+    assert leader.process is not None
+    core = leader.process.assembly.core
+    return core._state.log.term_at(core.commit_index) == core.term
 
 
 def _term_of(host: Host) -> int:

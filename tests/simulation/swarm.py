@@ -36,10 +36,11 @@ FAULTS: dict[str, float] = {
     "nearly full disk": 0.12,
     "bit flip": 0.12,
     "left behind": 0.25,
+    "old leader returns": 0.2,
     "voters changed": 0.25,
 }
 # With a voter fewer, the loss of another one may be more than Raft promises to survive.
-NOT_WITH_FEWER_VOTERS = ("bit flip", "left behind")
+NOT_WITH_FEWER_VOTERS = ("bit flip", "left behind", "old leader returns")
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class Swarm:
         faults = tuple(name for name, chance in FAULTS.items() if random.random() < chance)
         if "voters changed" in faults:
             faults = tuple(name for name in faults if name not in NOT_WITH_FEWER_VOTERS)
+        if "bit flip" in faults:  # which may leave too few for another leader
+            faults = tuple(name for name in faults if name != "old leader returns")
         election_ms = random.choice((60, 100, 150))
 
         def sometimes(chance: float, high: float) -> float:
