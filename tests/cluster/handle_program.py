@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -219,6 +220,27 @@ def check_information(db: Database) -> None:
     storage = db.storage_info()
     assert len(storage) == 15
     assert {record["server id"] for record in storage} == {1, 2, 3}
+
+
+def check_backup_and_restore(db: Database) -> None:
+    path = Path("graph.backup")
+    before = db.query("MATCH (n) RETURN count(n)").single()[0]
+    head = db.backup(path)
+    assert head.nodes == before
+    db.query("CREATE (:AfterBackup)")
+    expect_error("Neo.ClientError.Request.Invalid", lambda: db.restore(path))
+    assert count(db, "AfterBackup") == 1
+    assert db.restore(path, replace=True) == head
+    assert count(db, "AfterBackup") == 0
+    assert db.query("MATCH (n) RETURN count(n)").single()[0] == before
+    assert db.backup(path).digest == head.digest
+    path.write_bytes(path.read_bytes()[:-1])
+    try:
+        db.restore(path, replace=True)
+    except rayft.RayftError as error:
+        assert "no sound backup" in str(error)
+    else:
+        raise AssertionError("a damaged file was taken")
 
 
 def check_another_handle(db: Database) -> None:
