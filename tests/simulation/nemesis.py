@@ -36,6 +36,7 @@ class Nemesis:
         self._planned: dict[str, int] = dict.fromkeys(world.swarm.faults, 0)
         self._waiting: dict[str, int] = {}  # begun, and to be counted when it has its effect
         self._active = True
+        self._closing = False
 
     def start(self) -> None:
         world = self.world
@@ -60,6 +61,23 @@ class Nemesis:
         if missing:
             raise SimulationFailure("coverage", "Fault promised, did not happen", str(missing))
 
+    def only_what_is_missing(self) -> None:
+        """Time is nearly over: give way to promised faults that have not had an occasion yet."""
+        self._closing = True
+        world = self.world
+        world.network.cut(())
+        world.network.release()
+        for host in world.hosts.values():
+            if not self._missing("full disk"):
+                host.disk.full = False
+            host.slowness = 1
+            host.clock.set_rate(host.rate)
+            if host.process is not None and host.process.paused:
+                host.process.resume()
+
+    def _missing(self, fault: str) -> bool:
+        return fault in self.world.swarm.faults and not self.world.trace.count[fault]
+
     def heal(self) -> None:
         """The end of all faults: whatever was done is undone."""
         self._active = False
@@ -82,7 +100,7 @@ class Nemesis:
             host.process.resume()
 
     def _try(self, fault: str) -> None:
-        if not self._active:
+        if not self._active or (self._closing and not self._missing(fault)):
             return
         name = fault.replace(" ", "_").replace("-", "_")
         begin: Callable[[], bool] = getattr(self, f"_{name}")

@@ -20,7 +20,7 @@ from typing import Any
 
 import structlog
 
-from actors import commands
+from actors import commands, limits
 from tests.simulation.checks import Checks
 from tests.simulation.clients import Clients
 from tests.simulation.gateway import SimulatedGateway
@@ -161,6 +161,7 @@ class World:
         end_us = self.scheduler.now_us + self.swarm.duration_us
         self._until(end_us)
         if self.nemesis.pending():
+            self.nemesis.only_what_is_missing()
             self._until(end_us + EXTENSION_US, lambda: not self.nemesis.pending())
         self.nemesis.check_coverage()
 
@@ -215,12 +216,18 @@ class World:
 @contextmanager
 def _tuned(swarm: Swarm) -> Any:
     """Constants of the product that are small in a simulation, so that their limits are met."""
-    before = commands.FRAGMENT_BYTES
-    commands.FRAGMENT_BYTES = swarm.fragment_bytes
+    tuned = [
+        (commands, "FRAGMENT_BYTES", swarm.fragment_bytes),
+        (limits, "SNAPSHOT_LEASE_SECONDS", 0.3),
+    ]
+    before = [getattr(module, name) for module, name, _ in tuned]
+    for module, name, value in tuned:
+        setattr(module, name, value)
     try:
         yield
     finally:
-        commands.FRAGMENT_BYTES = before
+        for (module, name, _), value in zip(tuned, before, strict=True):
+            setattr(module, name, value)
 
 
 def _be_silent() -> None:
