@@ -121,9 +121,9 @@ def _ask(cluster_id: str, confirmed: str | None) -> None:
 def _done(server_id: int, cluster_id: str) -> str:
     return (
         f"Done. Server {server_id} is the only member of the new cluster {cluster_id}.\n"
-        f"Start it with memgraph_ha --server_id {server_id} --join and a coordination file that has "
-        "only its own\nentry. Then add servers, with new ids and empty directories: memgraph_ha "
-        "add-server.\nThe old files are in before-recovery-*, in its directory."
+        f"Start it with memgraph_ha --server_id {server_id} --join and a coordination file that "
+        "has only\nits own entry. Then add servers, with new ids and empty directories: "
+        "memgraph_ha add-server.\nThe old files are in before-recovery-*, in its directory."
     )
 
 
