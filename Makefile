@@ -3,7 +3,7 @@
 
 PYTHON ?= python
 
-.PHONY: verify fix test mutations bench
+.PHONY: verify fix test mutations nemesis soak bench
 
 verify:
 	$(PYTHON) -m ruff format --check .
@@ -22,6 +22,16 @@ test:
 # Known bugs, put in one at a time: the simulator must find each within 200 seeds.
 mutations:
 	$(PYTHON) -m tests.simulation.mutations --seeds 200
+
+# Real processes, real faults: every workload with every fault. As root, faults of networks too.
+SECONDS ?= 60
+nemesis:
+	$(PYTHON) -m tests.nemesis --all --seconds $(SECONDS)
+
+# One cluster at work for hours: does it keep what it holds within bounds?
+HOURS ?= 7
+soak:
+	$(PYTHON) -m tests.nemesis.soak --hours $(HOURS)
 
 bench:
 	$(PYTHON) benchmarks/load.py

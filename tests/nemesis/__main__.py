@@ -35,7 +35,7 @@ IMPOSSIBLE_STATUS = 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status."""
     options = _parsed(arguments)
-    signal.signal(signal.SIGTERM, _interrupted)
+    signal.signal(signal.SIGTERM, interrupted)
     logging.getLogger("neo4j").setLevel(logging.CRITICAL)  # it tells of each retry
     nemeses = [options.nemesis] if options.nemesis else list(NEMESES)
     workloads = [options.workload] if options.workload else list(WORKLOADS)
@@ -106,7 +106,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _interrupted(_number: int, _frame: object) -> NoReturn:
+def interrupted(_number: int, _frame: object) -> NoReturn:
     """A signal to end ends the runs as Ctrl-C does, so that everything is cleaned up."""
     raise KeyboardInterrupt
 
