@@ -80,6 +80,23 @@ class _Shadow:
         return index <= self.base or self.terms.get(index) == term
 
 
+def _truncates_conflicts_alone(
+    process: Process, stored: _Shadow, reset: SnapshotMark | None, entries: Sequence[Entry]
+) -> None:
+    """What is there with the same term is not written once more: a write drops all behind it
+    (paper, figure 2: AppendEntries, 3 and 4)."""
+    if reset is not None:
+        stored.terms.clear()
+    for entry in entries:
+        if stored.terms.get(entry.index) == entry.term:
+            fail(
+                "Truncation",
+                f"server {process.host.id} truncates {entry.index}/{entry.term}, which it is sent "
+                f"again; its log had {stored.last}",
+            )
+        stored.put(entry.index, entry.term)
+
+
 def fail(check: str, text: str) -> None:
     raise SimulationFailure("correctness", check, text)
 
@@ -140,6 +157,9 @@ class Checks:
         append, sync, send = wal.append, wal.sync, server._send
         write, apply = assembly.log_thread.write, assembly.machine.apply
         apply_entry = assembly.replica.apply
+        stored = _Shadow()  # what this life has in its log, durable or not
+        for index in range(assembly.core.log.first_index, assembly.core.last_index + 1):
+            stored.put(index, assembly.core.log.term_at(index))
         reads_ready = assembly.machine_thread.reads_ready
         save, finish = snapshots.save, snapshots.finish
 
@@ -159,6 +179,7 @@ class Checks:
 
         def write_(sequence: int, hard_state: Any, reset: Any, entries: Sequence[Entry]) -> None:
             self._log_matching(assembly.core, entries)
+            _truncates_conflicts_alone(process, stored, reset, entries)
             write(sequence, hard_state, reset, entries)
 
         def apply_(entries: Sequence[Entry]) -> None:
