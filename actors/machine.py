@@ -230,6 +230,8 @@ class StateMachine:
         if self._refusal:
             items = self._refuse_for_want_of_room(items)
         self._waiting.extend(items)
+        if self._state.role is not Role.LEADER:
+            self._refuse_waiting()  # a leader that is not ready yet keeps them, nobody else
 
     def submit_restore(self, items: Sequence[Item]) -> None:
         """Steps of a restore, to be done in this order."""

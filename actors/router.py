@@ -281,6 +281,8 @@ class Router:
         The reply may say ABSENT or NOT_LEADER: certainly not committed. Raises ``Overloaded`` (not
         committed), ``OutcomeUnknown``.
         """
+        if 0 < term < self.term:  # the transaction went with its leader's term; nothing is sent
+            return Reply(request.id, Status.ABSENT)
         deadline = self._deadline(request)
         try:
             reply = await self._ask(server_id, request, deadline, term)

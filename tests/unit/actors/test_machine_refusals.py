@@ -86,6 +86,20 @@ class Bench:
         return [(reply.id, reply.status) for reply in replies]
 
 
+def test_who_does_not_lead_keeps_no_write_waiting() -> None:
+    bench = Bench()
+    bench.machine.role_changed(SoftState(Role.FOLLOWER, 2, 3))
+    bench.answers()
+    for identity, op in [(1, Op.RUN), (2, Op.COMMIT)]:
+        bench.machine.submit_writes([Item(7, Request(identity, op, term=1), 600.0, 0.0)])
+        assert bench.answers() == [(identity, Status.NOT_LEADER)]
+    # A leader keeps them until it is ready.
+    bench.machine.role_changed(SoftState(Role.LEADER, 3, 1))
+    bench.machine.submit_writes([Item(7, Request(3, Op.RUN, term=3), 600.0, 0.0)])
+    assert bench.answers() == []
+    assert len(bench.machine._waiting) == 1
+
+
 def test_a_refused_batch_takes_all_behind_it_along() -> None:
     bench = Bench()
     first, second, third = (bench.execute(identity) for identity in (11, 12, 13))

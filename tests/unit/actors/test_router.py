@@ -548,6 +548,7 @@ def test_a_commit_to_a_server_that_is_gone_is_resolved_too() -> None:
         servers.kill(2)
         request = Request(servers.router.new_id(), Op.COMMIT, tx=1)
         task = asyncio.create_task(servers.router.commit(request, 2, 5))
+        await servers.quiet()
         servers.elect(3, 6)
         _, asked = await servers.next()
         servers.answer(asked, Status.ABSENT)

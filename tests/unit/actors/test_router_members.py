@@ -158,6 +158,24 @@ def test_servers_are_shown_everywhere() -> None:
     run(test)
 
 
+def test_a_transaction_of_an_earlier_term_is_certainly_not_committed() -> None:
+    """Its leader handed over and lives on: it must not be asked, and nobody must wait."""
+
+    async def test(servers: Servers) -> None:
+        servers.elect(2, 5)
+        servers.elect(3, 6)
+        request = Request(servers.router.new_id(), Op.COMMIT, tx=1)
+        assert (await servers.router.commit(request, 2, 5)).status is Status.ABSENT
+        # One that only reads relies on no term.
+        request = Request(servers.router.new_id(), Op.COMMIT, tx=1)
+        task = asyncio.create_task(servers.router.commit(request, 2, 0))
+        _, sent = await servers.next()
+        servers.answer(sent, Status.DONE)
+        assert (await task).status is Status.DONE
+
+    run(test)
+
+
 # --- Who may read ---------------------------------------------------------------------------------
 
 
