@@ -180,12 +180,13 @@ def property_count(root: Root) -> None:
 
 def index_entry_missing(root: Root) -> None:
     index = next(one for one in root.schema.indexes.values() if one.info.properties == ("age",))
-    index.entries.pop(next(iter(index.entries)))
+    value, _ = next(index.entries.items())
+    index.entries._layers[0].pop(value)
 
 
 def index_entry_incomplete(root: Root) -> None:
     index = next(one for one in root.schema.indexes.values() if one.info.properties == ("age",))
-    entry = next(entry for entry in index.entries.values() if isinstance(entry, list))
+    entry = next(entry for _, entry in index.entries.items() if isinstance(entry, list))
     del entry[:]
 
 
