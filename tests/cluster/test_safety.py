@@ -193,7 +193,7 @@ def small_disk(path: Path, size: int) -> Iterator[Path]:
 
 
 def test_a_disk_that_fills_up_refuses_writes_and_recovers(place: Place) -> None:
-    with small_disk(place.path / "data", DISK_FREE_BYTES_MIN + 64 * 2**20) as disk:
+    with small_disk(place.path / "data", DISK_FREE_BYTES_MIN + 128 * 2**20) as disk:
         cluster = Cluster(place)
         cluster.start()
         with cluster.driver(max_transaction_retry_time=0.0) as driver, driver.session() as session:
