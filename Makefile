@@ -3,7 +3,7 @@
 
 PYTHON ?= python
 
-.PHONY: verify fix test mutations nemesis soak bench
+.PHONY: verify fix test simulate mutations nemesis soak bench
 
 verify:
 	$(PYTHON) -m ruff format --check .
@@ -18,6 +18,13 @@ fix:
 
 test:
 	$(PYTHON) -m pytest
+
+# The whole server over a simulated network, disk and clock. SEEDS: how many; FIRST: the first one.
+SEEDS ?= 200
+FIRST ?= 0
+JOBS ?= 2
+simulate:
+	@$(PYTHON) -m tests.simulation --seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS)
 
 # Known bugs, put in one at a time: the simulator must find each within 200 seeds.
 mutations:

@@ -41,23 +41,21 @@ class Nemesis:
     def start(self) -> None:
         world = self.world
         for fault in world.swarm.faults:
-            for _ in range(world.random.randint(1, 3)):
+            for _ in range(world.random.randint(1, 2)):
                 self._planned[fault] += 1
                 when_us = world.random.randint(150_000, world.swarm.duration_us * 8 // 10)
                 world.scheduler.after(when_us, lambda fault=fault: self._try(fault))
 
-    def pending(self) -> bool:
-        """Whether a promised fault has not happened yet."""
-        count = self.world.trace.count
-        return any(not count[fault] for fault in self.world.swarm.faults)
+    def pending(self) -> list[str]:
+        """Promised faults that have not happened yet."""
+        count, swarm = self.world.trace.count, self.world.swarm
+        promised = list(swarm.faults)
+        promised += [name for name in ("loss", "duplication") if getattr(swarm, name)]
+        return [fault for fault in promised if not count[fault]]
 
     def check_coverage(self) -> None:
         """Raises ``SimulationFailure`` if a promised fault did not happen."""
-        count, swarm = self.world.trace.count, self.world.swarm
-        missing = [fault for fault in swarm.faults if not count[fault]]
-        missing += [
-            name for name in ("loss", "duplication") if getattr(swarm, name) > 0 and not count[name]
-        ]
+        missing = self.pending()
         if missing:
             raise SimulationFailure("coverage", "Fault promised, did not happen", str(missing))
 
@@ -444,11 +442,17 @@ class Nemesis:
         host = self._leader() if self.world.random.random() < 0.6 else self._some_host()
         if host is None:
             return False
+        world, before = self.world, self.world.trace.count["stalled sync"]
         longest_us = 10 * self._election_us()
-        host.stalled_until_us = self.world.scheduler.now_us + self.world.random.randint(
-            self._election_us() // 2, longest_us
-        )
-        return True  # the disk counts it when a sync has come
+        stall_us = world.random.randint(self._election_us() // 2, longest_us)
+        host.stalled_until_us = world.scheduler.now_us + stall_us
+
+        def look() -> None:  # the host counts it when a sync has come
+            if world.trace.count["stalled sync"] == before:
+                self._try("stalled sync")
+
+        self._later(stall_us, stall_us, look)
+        return True
 
     def _bit_flip(self) -> bool:
         """A bit of what lies on a disk changes, while the server is down."""

@@ -83,15 +83,16 @@ class Swarm:
         if "bit flip" in faults:  # which may leave too few for another leader
             faults = tuple(name for name in faults if name != "old leader returns")
         election_ms = random.choice((60, 100, 150))
+        scale = election_ms / 60  # of everything that a client or the nemesis does
 
         def sometimes(chance: float, high: float) -> float:
-            return round(random.uniform(0.01, high), 3) if random.random() < chance else 0.0
+            return round(random.uniform(0.03, high), 3) if random.random() < chance else 0.0
 
         return cls(
             servers=servers,
             gateways=random.choice((1, 2, 2)),
             clients=random.choice((2, 3, 5)),
-            duration_us=random.randint(1_200_000, 2_500_000),
+            duration_us=int(random.randint(1_200_000, 2_200_000) * scale),
             faults=faults,
             loss=sometimes(0.5, 0.2),
             duplication=sometimes(0.5, 0.3),
@@ -113,7 +114,10 @@ class Swarm:
             append_entries_max=random.choice((2, 8, 64)),
             append_bytes_max=random.choice((400, 4_000, 64_000)),
             fragment_bytes=random.choice((150, 1_000, 256 * 1024)),
-            think_us=10_000 if "left behind" in faults else random.choice((10_000, 25_000, 50_000)),
+            think_us=int(
+                scale
+                * (10_000 if "left behind" in faults else random.choice((10_000, 25_000, 50_000)))
+            ),
             request_timeout_ms=random.choice((100, 300, 1_000)),
         )
 
