@@ -338,21 +338,25 @@ _ALL = (
         vote_not_synced,
         "term and vote are written, but only entries are synced",
         "PySyncObj #84, #202; tikv #1610",
+        quick=True,
     ),
     Mutation(
         reply_before_persist,
         "votes and acknowledgements leave before they are durable",
         "etcd #14370",
+        quick=True,
     ),
     Mutation(
         prior_terms_counted,
         "an entry of an earlier term is committed by counting",
         "logcabin #44; paper, 5.4.2 and figure 8",
+        quick=True,
     ),
     Mutation(
         truncate_unconditionally,
         "a follower drops what follows an Append, conflict or not",
         "openraft 9540c904, redisraft #53",
+        quick=True,
     ),
     Mutation(
         older_snapshot_accepted,
@@ -363,6 +367,7 @@ _ALL = (
         outcomes_not_in_snapshot,
         "a snapshot lacks the memory of transactions done",
         "redisraft #13, #52; dissertation, 6.3",
+        quick=True,
     ),
     Mutation(
         read_without_round,
@@ -373,21 +378,25 @@ _ALL = (
         read_before_own_commit,
         "a new leader answers reads before its own first commit",
         "redisraft #19; dissertation, 6.4, step 1",
+        quick=True,
     ),
     Mutation(
         old_configuration_commits,
         "during a change of membership the old majority commits",
         "RethinkDB 2016; dissertation, 4.1",
+        quick=True,
     ),
     Mutation(
         half_elects,
         "half of the voters elect a leader",
         "openraft d60f1e85",
+        quick=True,
     ),
     Mutation(
         half_commits,
         "half of the voters commit an entry",
         "openraft d60f1e85",
+        quick=True,
     ),
     Mutation(
         vote_by_index_first,
@@ -398,6 +407,7 @@ _ALL = (
         set_iterated_in_apply,
         "a set is iterated where entries are applied",
         "any Python with randomised hashes",
+        quick=True,
     ),
     Mutation(
         sync_tried_again,
@@ -413,16 +423,19 @@ _ALL = (
         not_leader_after_append,
         "a deposed leader says 'not done' of what it has appended",
         "redisraft #23",
+        quick=True,
     ),
     Mutation(
         adjacency_before_properties,
         "readers see relationships before their properties",
         "Dgraph 1.0.2",
+        quick=True,
     ),
     Mutation(
         conflicts_not_looked_for,
         "a transaction overwrites what changed since it began",
         "lost updates; Dgraph 1.0.2",
+        quick=True,
     ),
     Mutation(
         reverse_adjacency_stays,

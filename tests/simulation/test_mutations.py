@@ -9,7 +9,7 @@ from tests.simulation.mutations import MUTATIONS, Mutation, hunt, main
 from tests.simulation.simulation import run_seed
 
 QUICK = [mutation for mutation in MUTATIONS.values() if mutation.quick]
-QUICK_SEEDS = 12
+QUICK_SEEDS = 20
 
 
 @pytest.mark.parametrize("mutation", QUICK, ids=lambda mutation: mutation.name)
