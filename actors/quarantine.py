@@ -184,6 +184,8 @@ class QuarantinedMachine(StateMachine):
     def quarantine(self, case: Case, disk: Disk) -> None:
         """Begin. ``disk`` is the server's."""
         self._case = case
+        # Further than the verdict if the log behind it is gone: the two must meet.
+        self._at_least = max(case.since, case.base_index)
         self._disk = disk
         self._store = SnapshotStore(disk, _RESCUE)
         for name in self._store.names():
@@ -214,7 +216,7 @@ class QuarantinedMachine(StateMachine):
 
     def restored(self) -> None:
         """Raft brought a snapshot: it is in the place of the ones that were set aside."""
-        if self.replica.applied_index >= self._case.since:
+        if self.replica.applied_index >= self._at_least:
             self._close("")
 
     def noted(self, peer: int, note: Note) -> None:
@@ -250,11 +252,11 @@ class QuarantinedMachine(StateMachine):
 
     def _ask(self) -> None:
         self._asked_at = self._clock()
-        wanted = ImageWanted(self._case.since, *self._image, self._offset)
+        wanted = ImageWanted(self._at_least, *self._image, self._offset)
         self._post(PeerNote(self._state.leader, wanted))
 
     def _take(self, chunk: ImageChunk) -> None:
-        if self._whole or chunk.index < self._case.since or not chunk.data:
+        if self._whole or chunk.index < self._at_least or not chunk.data:
             return
         if chunk.offset == 0 and (chunk.index, chunk.term) != self._image:
             self._image, self._offset = (chunk.index, chunk.term), 0

@@ -13,7 +13,7 @@ from little_cluster import LittleCluster, Server
 
 from actors import quarantine
 from actors.commands import DigestAgreed
-from actors.divergence import DigestWatch
+from actors.divergence import DigestWatch, Divergence
 from actors.errors import DirectoryRefused, Diverged, Restart
 from actors.notes import DigestFound
 from actors.protocol import Op, Status
@@ -441,3 +441,36 @@ def test_show_servers_tells_what_is_the_matter() -> None:
     victim.die()
     cluster.pass_time(10.0)
     assert leader.machine.ailing() == {}
+
+
+def test_a_snapshot_that_raft_sends_meanwhile_does_as_well() -> None:
+    """While it was away the others have cut their logs: it is behind like any other server."""
+    cluster = cluster_with_data(log_size_snapshot_threshold=20)
+    leader = cluster.leader()
+    victim = next(s for s in cluster.servers.values() if s is not leader)
+    corrupt(victim)
+    assert write_until(cluster, lambda: not victim.alive)
+    last = victim.core.last_index
+    assert write_until(cluster, lambda: leader.core.status().first_index > last + 1)
+    leader.machine._send_image = lambda peer, wanted: None
+    victim.start()
+    heal(cluster, victim)
+    assert_equal(cluster)
+
+
+def test_an_image_must_reach_the_log_that_is_there() -> None:
+    """The own digest came late: a snapshot was taken, and the log cut, past the verdict."""
+    cluster = cluster_with_data(log_size_snapshot_threshold=20)
+    leader = cluster.leader()
+    victim = next(s for s in cluster.servers.values() if s is not leader)
+    verdict = leader.core.last_index
+    assert write_until(cluster, lambda: victim.core.status().first_index > verdict + 5)
+    corrupt(victim)
+    late = Divergence(verdict, verdict, "its digest came late")
+    victim.machine.watch.divergence = lambda: late
+    cluster.pass_time(1.0)
+    assert not victim.alive
+    victim.start()
+    assert victim.assembly.case.base_index > verdict
+    heal(cluster, victim)
+    assert_equal(cluster)
