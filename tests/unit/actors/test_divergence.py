@@ -17,6 +17,7 @@ from actors.divergence import DigestWatch, Divergence
 from actors.errors import DirectoryRefused, Diverged, Restart
 from actors.notes import DigestFound
 from actors.protocol import Op, Status
+from actors.snapshots import mark_of
 from bolt.limits import RESULTS
 from bolt.packstream import unpack
 from graph.digest import digest
@@ -463,8 +464,12 @@ def test_an_image_must_reach_the_log_that_is_there() -> None:
     cluster = cluster_with_data(log_size_snapshot_threshold=20)
     leader = cluster.leader()
     victim = next(s for s in cluster.servers.values() if s is not leader)
-    verdict = leader.core.last_index
+    assert write_until(cluster, lambda: leader.assembly.snapshots.newest() is not None)
+    verdict = mark_of(leader.assembly.snapshots.newest())[0]
+    leader.disk.free = 1 << 20
+    leader.machine.disk.look = lambda: None  # the leader takes writes, and no snapshot, meanwhile
     assert write_until(cluster, lambda: victim.core.status().first_index > verdict + 5)
+    leader.disk.free = 1 << 40
     corrupt(victim)
     late = Divergence(verdict, verdict, "its digest came late")
     victim.machine.watch.divergence = lambda: late
