@@ -466,10 +466,8 @@ def test_an_image_must_reach_the_log_that_is_there() -> None:
     victim = next(s for s in cluster.servers.values() if s is not leader)
     assert write_until(cluster, lambda: leader.assembly.snapshots.newest() is not None)
     verdict = mark_of(leader.assembly.snapshots.newest())[0]
-    leader.disk.free = 1 << 20
-    leader.machine.disk.look = lambda: None  # the leader takes writes, and no snapshot, meanwhile
+    leader.assembly.machine_thread._compaction._due = 1 << 40  # no snapshot unless it is asked for
     assert write_until(cluster, lambda: victim.core.status().first_index > verdict + 5)
-    leader.disk.free = 1 << 40
     corrupt(victim)
     late = Divergence(verdict, verdict, "its digest came late")
     victim.machine.watch.divergence = lambda: late
