@@ -108,6 +108,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def interrupted(_number: int, _frame: object) -> NoReturn:
     """A signal to end ends the runs as Ctrl-C does, so that everything is cleaned up."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # cleaning up takes a moment; once is enough
     raise KeyboardInterrupt
 
 
