@@ -130,6 +130,7 @@ class Inbox:
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._applied = 0  # written by the machine's thread alone
         self._applied_told = 0
+        self._came_bytes = self._taken_bytes = 0  # of messages; each has one thread that writes it
 
     def post_applied(self, index: int) -> None:
         """Progress of the state machine: taken along with the next event, worth no waking up.
@@ -142,7 +143,11 @@ class Inbox:
         self._queue.put(event)
 
     def post_from_peer(self, event: FromPeer) -> None:
-        if self._queue.qsize() < limits.INBOX_MESSAGES_MAX:
+        if (
+            self._queue.qsize() < limits.INBOX_MESSAGES_MAX
+            and self._came_bytes - self._taken_bytes < limits.INBOX_BYTES_MAX
+        ):
+            self._came_bytes += len(event.data)
             self.post(event)
 
     def take(self) -> list[Any]:
@@ -153,6 +158,9 @@ class Inbox:
                 events.append(self._queue.get_nowait())
             except queue.Empty:
                 break
+        for event in events:
+            if type(event) is FromPeer:
+                self._taken_bytes += len(event.data)
         # Read after the queue: an event that rests on an index finds that index told before it.
         applied = self._applied
         if applied != self._applied_told:

@@ -66,6 +66,8 @@ READER_THREADS = 4
 TOUCHED_IDS_MAX = 2_000_000
 # Messages for the server loop that it has not taken; peers resend, so what is above is dropped.
 INBOX_MESSAGES_MAX = 10_000
+# Their bytes: what a leader may have on its way to a follower is far less.
+INBOX_BYTES_MAX = 64 * 2**20
 # The log in memory and on disk: a snapshot is taken at this size even if there are fewer entries
 # than log_size_snapshot_threshold.
 LOG_BYTES_MAX = 512 * 2**20

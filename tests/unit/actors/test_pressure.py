@@ -8,11 +8,14 @@ import pytest
 from little_cluster import GATEWAY, LittleCluster, Server
 
 from actors import limits
+from actors.assembly import Inbox
 from actors.disk import FileDisk
 from actors.errors import DiskFailure
 from actors.pressure import DISK_NEARLY_FULL, Backlog
 from actors.protocol import Op, Reply, Request, Status
+from actors.raft.messages import Tick
 from actors.raft.ready import Role
+from actors.server import FromPeer
 from actors.service import Item
 from graph.digest import digest
 
@@ -311,3 +314,20 @@ def test_a_snapshot_that_would_not_fit_is_put_off_and_the_process_lives() -> Non
     leader.disk.free = 1 << 40
     cluster.write("CREATE (:N)")
     assert leader.assembly.snapshots.newest() is not None
+
+
+def test_the_inbox_is_bounded_for_peers_and_for_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "INBOX_MESSAGES_MAX", 5)
+    monkeypatch.setattr(limits, "INBOX_BYTES_MAX", 100)
+    inbox = Inbox()
+    for _ in range(9):
+        inbox.post_from_peer(FromPeer(b"x"))
+    inbox.post(Tick(1))
+    assert len(inbox.take()) == 6
+    for _ in range(4):
+        inbox.post_from_peer(FromPeer(b"x" * 60))
+    assert len(inbox.take()) == 2  # beyond the bound by less than one message
+    inbox.post_from_peer(FromPeer(b"x"))
+    assert len(inbox.take()) == 1
