@@ -47,13 +47,22 @@ class SimulatedGateway:
     # ----------------------------------------------------------------- for servers
 
     def meet(self, process: Process) -> None:
-        introduction = Introduction("server", process.host.id, process.incarnation, handle=process)
-        self._met[process] = introduction
+        introduction = self._met.get(process)
+        if introduction is None:
+            identity = process.assembly.directory.identity
+            introduction = self._met[process] = Introduction(
+                "server",
+                process.host.id,
+                process.incarnation,
+                handle=process,
+                directory=identity.directory,
+                cluster_id=identity.cluster_id,
+            )
         self._soon(self.router.meet, introduction)
 
     def lost(self, process: Process) -> None:
-        """The server's process is noticed to be dead."""
-        introduction = self._met.pop(process, None)
+        """The server's process is noticed to be dead, or the connection to it broke."""
+        introduction = self._met.get(process)
         if introduction is not None:
             self._soon(self.router.lost, introduction)
 

@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 
 from actors import commands, limits
+from actors.raft.messages import PeerDown
 from tests.simulation.checks import Checks
 from tests.simulation.clients import Clients
 from tests.simulation.gateway import SimulatedGateway
@@ -132,10 +133,18 @@ class World:
 
         self.scheduler.after(self.random.randint(0, INTRODUCTION_US), meet)
 
+    def connections_broke(self) -> None:
+        """Gateways lose sight of servers behind cut links, and find them when they can."""
+        for gateway in self.gateways.values():
+            for process in self.processes():
+                pair = (process.host.id, gateway.home)
+                if pair in self.network.blocked or pair[::-1] in self.network.blocked:
+                    self.trace.count["connections broken"] += 1
+                    gateway.lost(process)
+                    self._meet_gateway(process, gateway)
+
     def noticed(self, process: Process) -> None:
         """A process has died: some notice it at once, others by its silence."""
-        from actors.raft.messages import PeerDown
-
         for other in self.processes():
             if self.random.random() < self.swarm.notices:
                 self.trace.count["notices"] += 1
