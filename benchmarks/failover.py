@@ -1,6 +1,6 @@
 """How long a client waits for its next write when the leader is killed.
 
-    python benchmarks/failover.py [--kills 30]
+    python benchmarks/failover.py [--kills 30] [--hand-over]
 
 starts three fresh servers with the default timeouts (election after 750 to 1,000 ms, heartbeats
 every 100 ms). A client writes all the time, one autocommit CREATE after the other, through the
@@ -10,6 +10,9 @@ it**. (A write on its way at that moment does not count: it may have been commit
 writer does what a client would: it tries again after an error, and connects again when the
 connection is gone. Before the next kill all three servers are up, in one term, and have caught
 up.
+
+With ``--hand-over`` nothing is killed: the leader is asked to hand over, as it does by itself
+before it is stopped on purpose, and the time is taken from that request.
 
 At the end the acknowledged writes are looked for: each must be there, none twice.
 """
@@ -46,6 +49,7 @@ from local_cluster import (
     wait_until_healthy,
 )
 
+YIELD = Statement("YIELD LEADERSHIP", ())
 CREATE = Statement("CREATE (:Probe {run: $run, id: $id})", ("run", "id"))
 RETRY_SECONDS = 0.005
 ANSWER_SECONDS = 10.0
@@ -137,6 +141,19 @@ async def kill_once(
     return seconds
 
 
+async def hand_over_once(addresses: Sequence[str], writer: Writer, settle: float) -> float:
+    """Let the leader hand over once; seconds until the next acknowledged write."""
+    await _ready_to_be_killed(addresses, writer, settle)
+    connection = await Connection.connect(writer.address)
+    try:
+        moment = perf_counter()
+        acknowledged = asyncio.create_task(writer.acknowledged_after(moment))
+        await connection.run(YIELD, (), ANSWER_SECONDS)
+        return await acknowledged - moment
+    finally:
+        connection.close()
+
+
 async def _ready_to_be_killed(addresses: Sequence[str], writer: Writer, settle: float) -> int:
     """Everything well, the writer busy at a follower's gateway for a while: the leader's id."""
     for _ in range(10):
@@ -200,13 +217,20 @@ async def benchmark(
     times = []
     try:
         for number in range(1, options.kills + 1):
-            seconds = await kill_once(directory, addresses, writer, options.settle)
+            if options.hand_over:
+                seconds = await hand_over_once(addresses, writer, options.settle)
+            else:
+                seconds = await kill_once(directory, addresses, writer, options.settle)
             times.append(seconds)
-            print(f"kill {number:3}: {seconds * 1e3:6.0f} ms", flush=True)
+            print(f"{_what(options)} {number:3}: {seconds * 1e3:6.0f} ms", flush=True)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     return times, await check(addresses, writer), writer
+
+
+def _what(options: argparse.Namespace) -> str:
+    return "hand-over" if options.hand_over else "kill"
 
 
 def histogram(times: Sequence[float]) -> str:
@@ -225,6 +249,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description="Time from SIGKILL of the leader to the next acknowledged write."
     )
     parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument(
+        "--hand-over", action="store_true", help="ask the leader to hand over, and kill nothing"
+    )
     parser.add_argument(
         "--address", help="first gateway of a running cluster of three (default: start one)"
     )
@@ -245,8 +272,8 @@ def report(options: argparse.Namespace, times: list[float], writer: Writer) -> N
     """Print the result, and write it as JSON if a file was named."""
     p50, p99 = percentile(times, 50), percentile(times, 99)
     print(
-        f"\n{len(times)} kills: p50 {p50 * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms (nearest rank), "
-        f"max {max(times) * 1e3:.0f} ms\n\n{histogram(times)}\n\n"
+        f"\n{len(times)} {_what(options)}s: p50 {p50 * 1e3:.0f} ms, p99 {p99 * 1e3:.0f} ms "
+        f"(nearest rank), max {max(times) * 1e3:.0f} ms\n\n{histogram(times)}\n\n"
         f"{len(writer.acknowledged):,} writes acknowledged of {writer.attempts:,} sent; "
         f"errors the client saw: {dict(writer.failures)}"
     )
