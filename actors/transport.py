@@ -28,6 +28,9 @@ log = structlog.get_logger()
 WATCH_POLL_SECONDS = 0.25
 # Between two looks for a peer to which the connection broke.
 LOOK_AGAIN_SECONDS = 0.5
+# Replies to a gateway that has met this server, which has not met it yet; see ``_Early``.
+EARLY_SECONDS = 30.0
+EARLY_BYTES_MAX = 16 * 2**20
 
 # Why a server is refused: it was removed from the cluster; it comes without the data directory that
 # it had; it belongs to another cluster. The first two end it.
@@ -51,6 +54,47 @@ class Introduction:
     peers: tuple[tuple[int, str], ...] = ()  # directories that it knows of others, by server id
 
 
+class _Early:
+    """Replies to gateways that are not known here yet, or not any more.
+
+    A gateway that is introduced to this server may ask before this server is introduced to it. A
+    reply that were dropped then would be waited for until the request's deadline.
+    """
+
+    def __init__(self) -> None:
+        self._messages: dict[int, list[Sequence[Reply]]] = {}
+        self._since: dict[int, float] = {}
+        self._bytes = 0
+
+    def keep(self, gateway: int, replies: Sequence[Reply]) -> None:
+        """Remember them, unless that would be too much: then none are kept for that gateway."""
+        size = sum(map(_size, replies))
+        if self._bytes + size > EARLY_BYTES_MAX:
+            self.take(gateway)
+            log.warning("replies to an unknown gateway are dropped", replies=len(replies))
+            return
+        self._bytes += size
+        self._since.setdefault(gateway, time.monotonic())
+        self._messages.setdefault(gateway, []).append(replies)
+
+    def take(self, gateway: int) -> list[Sequence[Reply]]:
+        """What was kept for a gateway, message by message; it is forgotten here."""
+        self._since.pop(gateway, None)
+        messages = self._messages.pop(gateway, [])
+        self._bytes -= sum(_size(reply) for replies in messages for reply in replies)
+        return messages
+
+    def sweep(self) -> None:
+        """Forget what nobody came for."""
+        oldest = time.monotonic() - EARLY_SECONDS
+        for gateway in [g for g, since in self._since.items() if since < oldest]:
+            self.take(gateway)
+
+
+def _size(reply: Reply) -> int:
+    return len(reply.head) + len(reply.body) + len(reply.tail) + 64
+
+
 class Transport:
     """See the module. ``send``, ``reply`` and ``announce`` may be called by any thread."""
 
@@ -70,6 +114,7 @@ class Transport:
         self._on_gateway_back = on_gateway_back
         self._peers: dict[int, Introduction] = {}
         self._gateways: dict[int, Introduction] = {}  # by key
+        self._early = _Early()
         self._watches: dict[Any, Introduction] = {}
         self._looks: dict[Any, Introduction] = {}  # calls to those that are looked for
         self._out_of_sight: list[tuple[float, Introduction]] = []  # when to look for whom
@@ -81,6 +126,7 @@ class Transport:
 
     def meet(self, newcomer: Introduction) -> bool:
         """Remember a newcomer in place of its older life; whether it is news."""
+        early: list[Sequence[Reply]] = []
         with self._lock:
             if newcomer.kind == "server":
                 if newcomer.server_id == self._server_id:
@@ -97,8 +143,11 @@ class Transport:
                 if newcomer.key in self._gateways:
                     return False
                 self._gateways[newcomer.key] = newcomer
+                early = self._early.take(newcomer.key)
             self._watches[newcomer.handle.watch.remote()] = newcomer
         log.info("met", kind=newcomer.kind, id=newcomer.server_id, life=newcomer.incarnation)
+        for replies in early:
+            self.reply(newcomer.key, replies)
         return True
 
     def send(self, peer: int, data: bytes) -> None:
@@ -113,7 +162,11 @@ class Transport:
     def reply(self, gateway: int, replies: Sequence[Reply]) -> None:
         known = self._gateways.get(gateway)
         if known is None:
-            return
+            with self._lock:
+                known = self._gateways.get(gateway)
+                if known is None:
+                    self._early.keep(gateway, replies)
+                    return
         try:
             known.handle.deliver.remote(self._server_id, encode_replies(replies))
         except RayError:
@@ -153,6 +206,7 @@ class Transport:
         while True:
             self._look_again()
             with self._lock:
+                self._early.sweep()
                 calls = [*self._watches, *self._looks]
             if not calls:
                 threading.Event().wait(WATCH_POLL_SECONDS)
