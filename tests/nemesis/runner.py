@@ -37,6 +37,7 @@ HEAL_SECONDS = 90.0  # until everything serves again
 PROGRESS_SECONDS = 60.0  # until every client has been answered
 STOP_SECONDS = 60.0  # the longest that one operation may take
 CONVERGE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0  # beyond the time given, until enough faults have happened
 FINDINGS_MAX = 20  # of the logs
 
 
@@ -157,7 +158,7 @@ def _working(workload: Workload, clients: Sequence[Client]) -> Iterator[None]:
 def _harm(nemesis: Nemesis, plan: Plan) -> None:
     """Faults come and go until the time is over and enough have happened; then all is healed."""
     deadline = time.monotonic() + plan.seconds
-    last = deadline + plan.seconds
+    last = deadline + PATIENCE_SECONDS
     while (now := time.monotonic()) < deadline or (
         len(nemesis.happened) < HAPPENED_MIN and now < last
     ):
