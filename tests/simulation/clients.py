@@ -18,8 +18,9 @@ from actors.protocol import DIALECTS
 from bolt.packer import Packer
 from bolt.records import decode_records
 from tests.checkers.history import Operation, Outcome
-from tests.simulation import oracle
+from tests.simulation import oracle, verdicts
 from tests.simulation.gateway import GatewayLost, SimulatedGateway
+from tests.simulation.operator import operate
 from tests.simulation.world import US, SimulationFailure
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ LISTS = 3
 USERS = 4
 BLOB_NODES = 6
 PAUSE_US = 5_000  # before something that must succeed is asked again
-OPERATOR_US = 100_000
-OPERATOR_PATIENCE_S = 1.0
+ATTEMPTS = 6  # at a write with a name
+OPERATIONS_MAX = 250  # more of them find little more
 
 INTERNAL = "Neo.DatabaseError.General.UnknownError"
 TIMED_OUT = "Neo.ClientError.Transaction.TransactionTimedOut"
@@ -54,8 +55,9 @@ APPEND_RETURN = APPEND + " RETURN l.items"
 ITEMS = "MATCH (l:List {key: $key}) RETURN l.items"
 ADD = "CREATE (:Element {id: $id, chance: rand(), at: timestamp()})"
 MERGE = (
-    "MERGE (u:User {name: $name}) ON CREATE SET u.count = 1, u.by = [$id] "
-    "ON MATCH SET u.count = u.count + 1, u.by = u.by + $id"
+    "MERGE (u:User {name: $name}) ON CREATE SET u.count = 1, u.by = [$id], u.first = $id "
+    "ON MATCH SET u.count = u.count + 1, u.by = u.by + $id SET u.last = $id "
+    "RETURN u.first, u.count = 1"
 )
 MEET = "MATCH (a:User {name: $a}), (b:User {name: $b}) CREATE (a)-[:KNOWS {id: $id}]->(b)"
 PART = "MATCH (:User {name: $a})-[k:KNOWS]->() DELETE k"
@@ -71,7 +73,7 @@ FINAL = {
     "registers": "MATCH (r:Register) RETURN r.key, r.value ORDER BY r.key",
     "lists": "MATCH (l:List) RETURN l.key, l.items ORDER BY l.key",
     "elements": "MATCH (e:Element) RETURN e.id ORDER BY e.id",
-    "users": "MATCH (u:User) RETURN u.name, u.count, u.by ORDER BY u.name",
+    "users": "MATCH (u:User) RETURN u.name, u.count, u.by, u.first, u.last ORDER BY u.name",
     "blobs": "MATCH (b:Blob) RETURN b.id, count(*) ORDER BY b.id",
     "knows": KNOWN,
 }
@@ -96,6 +98,8 @@ class Clients:
         self._running: dict[str, int] = {}  # what is under way
         self._next = 0
         self._values: dict[int, list[int]] = {}
+        self.last_index = 0  # bookmark of the last answer
+        self._bookmarks: dict[int, int] = {}  # of each client's last answer about lists
 
     # ----------------------------------------------------------------- life
 
@@ -120,7 +124,7 @@ class Clients:
     def operate(self) -> None:
         """Let an operator change who votes, one server at a time."""
         if "operator" not in self._running:
-            self._spawn("operator", self._operator())
+            self._spawn("operator", operate(self.world))
 
     def probe(self) -> None:
         """Every gateway must be able to write, and soon."""
@@ -163,9 +167,11 @@ class Clients:
         *,
         read: bool = False,
         tx: Any = None,
+        bookmark: int = 0,
+        called: str | None = None,
         **parameters: Any,
     ) -> list[list[Any]]:
-        """Rows. Raises ``Failed`` or ``Unknown``."""
+        """Rows. Raises ``Failed`` or ``Unknown``. ``called``: the name of the transaction."""
         gateway = gateway or self._gateway()
         if gateway is None:
             raise Failed("no gateway")
@@ -177,6 +183,8 @@ class Clients:
                 parameters=_PACKER.pack(parameters),
                 read=read,
                 tx=tx,
+                bookmark=bookmark,
+                name=called,
                 timeout_ms=self.world.swarm.request_timeout_ms,
             )
         except GatewayLost:
@@ -184,6 +192,7 @@ class Clients:
                 raise Failed("gateway lost") from None
             raise Unknown("gateway lost") from None
         _raise_error(answer)
+        self.last_index = answer["index"]
         return decode_records(answer["body"], DIALECTS[0])
 
     async def must(self, query: str, gateway: SimulatedGateway | None = None) -> list[list[Any]]:
@@ -226,7 +235,7 @@ class Clients:
         # One that never waits for a write is still reading when a leader has lost its majority.
         actions = _READS if number == 0 and self.world.swarm.clients > 2 else _ACTIONS
         while self.working:
-            if self.ready:
+            if self.ready and len(self.history) < OPERATIONS_MAX:
                 await random.choice(actions)(self, number)
             await self._sleep(self.world.swarm.think_us)
 
@@ -271,6 +280,7 @@ class Clients:
                 await self.run(APPEND, key=key, x=x)
                 return (("append", key, x),)
             rows = await self.run(APPEND_RETURN, key=key, x=x)
+            self._bookmarks[client] = self.last_index
             return (("append", key, x), ("read", key, tuple(rows[0][0])))
 
         await self.record(client, "transaction", (("append", key, x),), work)
@@ -280,9 +290,21 @@ class Clients:
 
         async def work() -> Any:
             rows = await self.run(ITEMS, key=key)
+            self._bookmarks[client] = self.last_index
             return (("read", key, tuple(rows[0][0])),)
 
         await self.record(client, "transaction", (("read", key, None),), work)
+
+    async def _items_nearby(self, client: int) -> None:
+        """What the gateway's own server has, which is no less than this client has seen."""
+        key, bookmark = self.world.random.randrange(LISTS), self._bookmarks.get(client, 0)
+
+        async def work() -> Any:
+            rows = await self.run(ITEMS, read=True, bookmark=bookmark, key=key)
+            self._bookmarks[client] = max(bookmark, self.last_index)
+            return tuple(rows[0][0]) if rows else ()  # before the keys are there
+
+        await self.record(client, "local read", key, work)
 
     async def _transaction(self, client: int) -> None:
         """Reads and appends in one explicit transaction."""
@@ -335,11 +357,55 @@ class Clients:
 
         await self.record(client, "add", identity, work)
 
+    async def _add_by_name(self, client: int) -> None:
+        """A write with a name is repeated until something is certain: it is done once at most."""
+        identity = self._new()
+        name = f"element {identity}"
+
+        async def work() -> None:
+            for _ in range(ATTEMPTS):
+                try:
+                    await self.run(ADD, called=name, id=identity)
+                    return
+                except Unknown:
+                    await self._sleep(PAUSE_US)
+            raise Unknown
+
+        await self.record(client, "add", identity, work)
+
+    async def _add_and_ask(self, client: int) -> None:
+        """Who does not know what became of a write with a name asks, and is told for ever."""
+        identity = self._new()
+        name = f"element {identity}"
+
+        async def work() -> None:
+            try:
+                await self.run(ADD, called=name, id=identity)
+            except Unknown:
+                answer = await self._outcome(name)
+                self.world.trace.count[f"told: {answer}"] += 1
+                if answer == "not committed":
+                    raise Failed("told so") from None
+                if answer != "committed":
+                    raise
+
+        await self.record(client, "add", identity, work)
+
+    async def _outcome(self, name: str) -> str:
+        gateway = self._gateway()
+        if gateway is None:
+            return "unknown"
+        try:
+            answer = await asyncio.wait_for(gateway.ask("outcome", name=name), 1.0)
+        except (GatewayLost, TimeoutError):
+            return "unknown"
+        return str(answer["rows"][0][1]) if "error" not in answer else "unknown"
+
     async def _merge(self, client: int) -> None:
         name, identity = self.world.random.randrange(USERS), self._new()
 
-        async def work() -> None:
-            await self.run(MERGE, name=name, id=identity)
+        async def work() -> Any:
+            return tuple((await self.run(MERGE, name=name, id=identity))[0])
 
         await self.record(client, "upsert", (name, identity), work)
 
@@ -369,37 +435,6 @@ class Clients:
 
         await self.record(client, "blob", identity, work)
 
-    # ----------------------------------------------------------------- the operator
-
-    async def _operator(self) -> None:
-        """One voter after the other becomes a learner, and a voter again."""
-        world = self.world
-        while self.working:
-            server = world.random.choice(world.voters)
-            await self._order(f"DEMOTE SERVER {server}")
-            await self._sleep(OPERATOR_US)
-            while self.working and not await self._order(f"PROMOTE SERVER {server}"):
-                await self._sleep(OPERATOR_US)
-            if world.random.random() < 0.3:
-                await self._order("YIELD LEADERSHIP")
-            await self._sleep(OPERATOR_US)
-
-    async def _order(self, statement: str) -> bool:
-        """Whether it is done; else it may be, or not."""
-        gateway = self._gateway()
-        if gateway is None:
-            return False
-        try:
-            work = gateway.ask("administer", query=statement)
-            answer = await asyncio.wait_for(work, OPERATOR_PATIENCE_S)
-        except (GatewayLost, TimeoutError):
-            return False
-        self.world.trace.note("operator", statement, answer.get("error", "done"))
-        if "error" in answer:
-            return False
-        self.world.trace.count["voters changed"] += 1
-        return True
-
     # ----------------------------------------------------------------- the end
 
     async def _probe(self, home: int) -> None:
@@ -414,8 +449,10 @@ class Clients:
             await self._sleep(PAUSE_US)
 
     async def _scan(self) -> None:
+        asked_us = self.world.scheduler.now_us
         found = {name: await self.must(query) for name, query in FINAL.items()}
         oracle.judge(self.history, found)
+        verdicts.judge(self.history, found, asked_us, self.world.scheduler.now_us)
 
 
 _READS: tuple[Callable[[Clients, int], Awaitable[None]], ...] = (
@@ -431,7 +468,10 @@ _ACTIONS: tuple[Callable[[Clients, int], Awaitable[None]], ...] = (
     Clients._append,
     Clients._items,
     Clients._transaction,
+    Clients._items_nearby,
     Clients._add,
+    Clients._add_by_name,
+    Clients._add_and_ask,
     Clients._merge,
     Clients._meet,
     Clients._known,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from actors.errors import DirectoryRefused, DiskFailure
+from actors.errors import DirectoryRefused, DiskFailure, ServerRemoved
 from actors.identity import FORMAT_VERSION, DataDirectory, Identity, _checked
 from graph.errors import CorruptionError
 from tests.simulation.disk import PowerCut, SimulatedDisk
@@ -53,7 +53,7 @@ class _Directory(DataDirectory):
 class Host:
     """See the module."""
 
-    def __init__(self, world: World, host_id: int) -> None:
+    def __init__(self, world: World, host_id: int, *, joins: bool = False) -> None:
         self.id = host_id
         self.world = world
         random = world.random
@@ -68,6 +68,13 @@ class Host:
         self.refused = ""  # why it does not start any more
         self.down = False  # stays down until somebody says otherwise
         self.starts = 0
+        self.joins = joins  # it waits to be added to a running cluster
+        self.retired = False  # it is no member any more, and will never be again
+
+    @property
+    def gone(self) -> bool:
+        """Whether no server will ever run here again."""
+        return self.retired or bool(self.refused)
 
     # ----------------------------------------------------------------- starting
 
@@ -75,6 +82,8 @@ class Host:
         """``DataDirectory.open``: check whose it is, count an incarnation."""
         if _IDENTITY in self.disk.paths():
             before = _checked(_Path(self.disk), self.id)  # type: ignore[arg-type]
+            if before.removed:
+                raise ServerRemoved(f"server {self.id} was removed")
         elif any(name.startswith(("raft/", "snapshots/")) for name in self.disk.paths()):
             raise DirectoryRefused("no identity, but a log")
         else:
@@ -87,7 +96,7 @@ class Host:
 
     def start(self) -> None:
         """Start the server, or find out that its disk cannot be used."""
-        if self.process is not None or self.down or self.refused:
+        if self.process is not None or self.down or self.refused or self.retired:
             return  # a start that was asked for earlier came first, or there shall be none
         self.starts += 1
         note = self.world.trace.note
@@ -98,6 +107,8 @@ class Host:
             self.disk.power_cut()
             note("start", self.id, "power lost", str(error))
             self.start_later()
+        except ServerRemoved:
+            self.retire("was removed before")
         except (DirectoryRefused, CorruptionError) as error:
             note("refused", self.id, str(error)[:60])
             if self.disk.count["eio in read"] > read_errors:
@@ -132,6 +143,11 @@ class Host:
         self.world.trace.note("death", self.id, process.incarnation, why)
         self.world.noticed(process)
         self.start_later()
+
+    def retire(self, why: str) -> None:
+        """Its server will not be started any more."""
+        self.retired = True
+        self.die(why)
 
     def lose_power(self, why: str) -> None:
         """The process ends, and what was not synced is left to chance."""

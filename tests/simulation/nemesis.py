@@ -221,6 +221,14 @@ class Nemesis:
         self._happened("false notice")
         return True
 
+    def _members_changed(self) -> bool:
+        """An operator adds servers and removes them."""
+        return self._voters_changed()
+
+    def _server_replaced(self) -> bool:
+        """A server is lost for good, and an operator puts another one in its place."""
+        return self._voters_changed()
+
     def _voters_changed(self) -> bool:
         """An operator makes voters learners and learners voters; the first time it begins to."""
         if not self.world.clients.ready:
@@ -258,7 +266,7 @@ class Nemesis:
         return True
 
     def _partition(self) -> bool:
-        ids = list(self.world.voters)
+        ids = self.world.ids()
         self.world.random.shuffle(ids)
         half = set(ids[: self.world.random.randint(1, len(ids) - 1)])
         return self._cut(
@@ -269,7 +277,7 @@ class Nemesis:
         host = self._leader()
         if host is None:
             return False
-        others = [i for i in self.world.voters if i != host.id]
+        others = [i for i in self.world.ids() if i != host.id]
         pairs = [pair for i in others for pair in ((i, host.id), (host.id, i))]
         return self._cut("isolated leader", pairs)
 
@@ -278,7 +286,7 @@ class Nemesis:
         host = self._leader() if self.world.random.random() < 0.7 else self._some_host()
         if host is None:
             return False
-        others = [i for i in self.world.voters if i != host.id]
+        others = [i for i in self.world.ids() if i != host.id]
         deaf = self.world.random.random() < 0.5
         return self._cut(
             "one-way partition", [(i, host.id) if deaf else (host.id, i) for i in others]
@@ -290,9 +298,9 @@ class Nemesis:
         What it could not send is in its log, which may be longer than what is committed.
         """
         world, old = self.world, self._leader()
-        if old is None or world.network.blocked or len(self._running()) < len(world.voters):
+        if old is None or world.network.blocked or len(self._running()) < len(world.ids()):
             return False
-        world.network.cut([(old.id, i) for i in world.voters if i != old.id])
+        world.network.cut([(old.id, i) for i in world.ids() if i != old.id])
         patience_us = world.scheduler.now_us + 8 * self._election_us()
 
         def look() -> None:
@@ -318,12 +326,12 @@ class Nemesis:
 
     def _partial_partition(self) -> bool:
         """Two servers do not see each other; others see both."""
-        a, b = self.world.random.sample(self.world.voters, 2)
+        a, b = self.world.random.sample(self.world.ids(), 2)
         return self._cut("partial partition", [(a, b), (b, a)])
 
     def _clogged_links(self) -> bool:
         """Links are stopped one by one and let go together."""
-        ids = self.world.voters
+        ids = self.world.ids()
         links = [(a, b) for a in ids for b in ids if a != b and self.world.random.random() < 0.5]
         if not links:
             return False
@@ -336,7 +344,7 @@ class Nemesis:
     def _left_behind(self) -> bool:
         """A follower is down until the leader's log begins after its end."""
         leader, running = self._leader(), self._running()
-        if leader is None or len(running) < len(self.world.voters):
+        if leader is None or len(running) < len(self.world.ids()):
             return False
         lonely = self.world.random.choice([h for h in running if h is not leader])
         assert lonely.process is not None

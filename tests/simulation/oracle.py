@@ -30,6 +30,7 @@ def judge(history: Sequence[Operation], found: dict[str, Rows]) -> None:
     _judge_known(by_action, found["knows"])
     _judge_registers(history, found["registers"])
     _judge_lists(by_action.get("transaction", []), found["lists"])
+    _judge_local_reads(history, found["lists"])
 
 
 def _fail(check: str, text: str) -> None:
@@ -70,7 +71,7 @@ def _judge_users(upserts: Sequence[Operation], found: Rows) -> None:
     if len(set(names)) != len(names):
         _fail("Uniqueness", f"two users of one name: {names}")
     merged: list[Any] = []
-    for name, count, by in found:
+    for name, count, by, *_ in found:
         if count != len(by):
             _fail("Uniqueness", f"user {name} was merged {count} times, by {by}")
         merged += [(name, identity) for identity in by]
@@ -147,6 +148,27 @@ def _judge_lists(transactions: Sequence[Operation], found: Rows) -> None:
         if extra:
             _fail("Phantom", f"list {key} has {sorted(extra)}, which nobody appended")
     _judge_reads(transactions, final)
+
+
+def _judge_local_reads(history: Sequence[Operation], found: Rows) -> None:
+    """A server's own state is a beginning too, and has all that its client has seen before."""
+    final = {key: list(items) for key, items in found}
+    seen: dict[tuple[int, int], int] = {}
+    for operation in sorted(history, key=lambda operation: operation.completed):
+        if operation.outcome is not Outcome.OK:
+            continue
+        client = operation.client
+        if operation.action == "transaction" and len(operation.value) == 1:
+            for action, key, items in operation.result:
+                if action == "read":
+                    seen[client, key] = max(seen.get((client, key), 0), len(items))
+        elif operation.action == "local read":
+            key, items = operation.value, operation.result
+            if list(items) != final[key][: len(items)]:
+                _fail("Not a beginning", f"list {key} is {final[key]}: {shown(operation)}")
+            if len(items) < seen.get((client, key), 0):
+                _fail("Session", f"{seen[client, key]} items were seen before {shown(operation)}")
+            seen[client, key] = len(items)
 
 
 def _judge_reads(transactions: Sequence[Operation], final: dict[int, list[Any]]) -> None:

@@ -190,7 +190,7 @@ class Process:
         swarm, host = self.world.swarm, self.host
         return ServerSettings(
             server_id=host.id,
-            voters=self.world.voters,
+            voters=() if host.joins else self.world.voters,
             directory=f"server {host.id}",
             supervisor_pid=0,
             election_timeout_min_ms=swarm.election_timeout_min_ms,
@@ -217,6 +217,8 @@ class Process:
                 self, name, on_failure, after_batch
             ),
             tell_readers=self.links.tell_readers,
+            removed=self._removed,
+            dismiss=self._dismiss,
             spawn=lambda name, task: self.after(random.randint(0, 20 * swarm.disk_us), task),
             engine=ENGINE,
             core={
@@ -349,6 +351,22 @@ class Process:
             peers = tuple(other.assembly.sender.known_directories.items())
             place = Place(address_of(server_id), directory)
             self.inbox.post(PeerMet(server_id, life, place, peers))
+
+    def _removed(self) -> None:
+        """``ServerActor._removed``: this server has applied its own removal."""
+        self.after(0, self.end_for_good)
+
+    def _dismiss(self, peer: int) -> None:
+        """Tell a server that it was removed."""
+        other = self.links.peers.get(peer)
+        if other is not None:
+            self.world.network.carry(self.host.id, peer, lambda: other.run(other.end_for_good))
+
+    def end_for_good(self) -> None:
+        """``ServerActor._end``: the server was removed, and must not take part any more."""
+        self.assembly.directory.mark_removed()
+        self.world.trace.count["removed servers"] += 1
+        self.host.retire("removed")
 
     def meet_gateway(self, gateway: SimulatedGateway) -> None:
         self.links.gateways[gateway.key] = gateway

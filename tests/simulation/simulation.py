@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 
 from actors import commands, limits
+from actors.raft.membership import MemberRole, Membership
 from actors.raft.messages import PeerDown
 from tests.simulation.checks import Checks
 from tests.simulation.clients import Clients
@@ -81,6 +82,43 @@ class World:
         self.gateways: dict[int, SimulatedGateway] = {}
         self.nemesis = Nemesis(self)
         self.clients = Clients(self)
+
+    # ----------------------------------------------------------------- members
+
+    def ids(self) -> list[int]:
+        """Hosts that have a part in the cluster, or wait for one."""
+        return [host.id for host in self.hosts.values() if not host.retired]
+
+    def membership(self) -> Membership:
+        """What is committed, as far as any server knows."""
+        logs = [process.assembly.core._state.log for process in self.processes()]
+        if not logs:
+            return Membership.of_voters(self.voters)
+        newest = max(logs, key=lambda log: log.commit_index)
+        return newest.configuration_at(newest.commit_index).membership
+
+    def member_ids(self) -> list[int]:
+        return [entry.server_id for entry in self.membership().members]
+
+    def role_of(self, server: int) -> MemberRole | None:
+        entry = self.membership().get(server)
+        return None if entry is None else entry.role
+
+    def new_host(self) -> int:
+        """A host with an empty disk, on which a server waits to be added."""
+        server = max(self.hosts) + 1
+        host = self.hosts[server] = Host(self, server, joins=True)
+        host.start()
+        return server
+
+    def may_lose(self, server: int) -> bool:
+        """Whether enough voters are left without that one, now and while it is replaced."""
+        voters = [i for i in self.membership().voters if i != server]
+        sound = [i for i in voters if i in self.hosts and not self.hosts[i].gone]
+        return len(sound) >= len(voters) // 2 + 1
+
+    def retire(self, server: int, why: str = "an operator stopped it") -> None:
+        self.hosts[server].retire(why)
 
     # ----------------------------------------------------------------- introductions
 
@@ -202,10 +240,15 @@ class World:
     def _agreed(self) -> bool:
         if not self.clients.quiet():
             return False
-        living = [host for host in self.hosts.values() if not host.refused]
+        living = [host for host in self.hosts.values() if not host.gone]
         if any(host.process is None for host in living):
             return False
-        indexes = {p.assembly.replica.applied_index for p in self.processes()}
+        members = self.member_ids()
+        indexes = {
+            host.process.assembly.replica.applied_index
+            for host in living
+            if host.process is not None and host.id in members
+        }
         return indexes == {self.checks.committed_index}
 
     def _disagreement(self) -> str:

@@ -37,7 +37,9 @@ FAULTS: dict[str, float] = {
     "bit flip": 0.12,
     "left behind": 0.25,
     "old leader returns": 0.2,
-    "voters changed": 0.25,
+    "voters changed": 0.15,
+    "members changed": 0.15,
+    "server replaced": 0.15,
 }
 # With a voter fewer, the loss of another one may be more than Raft promises to survive.
 NOT_WITH_FEWER_VOTERS = ("bit flip", "left behind", "old leader returns")
@@ -78,7 +80,7 @@ class Swarm:
     def draw(cls, random: Random) -> Swarm:
         servers = random.choice((3, 3, 3, 3, 5))
         faults = tuple(name for name, chance in FAULTS.items() if random.random() < chance)
-        if "voters changed" in faults:
+        if {"voters changed", "members changed", "server replaced"}.intersection(faults):
             faults = tuple(name for name in faults if name not in NOT_WITH_FEWER_VOTERS)
         if "bit flip" in faults:  # which may leave too few for another leader
             faults = tuple(name for name in faults if name != "old leader returns")
