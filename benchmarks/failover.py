@@ -90,12 +90,13 @@ class Writer:
     async def _write(self) -> None:
         if self._connection is None or self._connection.closed:
             self._connection = await Connection.connect(self.address)
+        connection = self._connection  # ``move`` may take it away meanwhile
         number = self.attempts
         self.attempts += 1
         sent = perf_counter()
-        await self._connection.run(CREATE, (self.run_id, number), ANSWER_SECONDS)
+        await connection.run(CREATE, (self.run_id, number), ANSWER_SECONDS)
         self.acknowledged.append(number)
-        self.bookmark = self._connection.bookmark
+        self.bookmark = connection.bookmark
         if self._waiting is not None and sent >= self._waiting[0]:
             if not self._waiting[1].done():
                 self._waiting[1].set_result(perf_counter())
