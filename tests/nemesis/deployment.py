@@ -145,9 +145,16 @@ class Deployment(ABC):
 
     # ----------------------------------------------------------------- what went wrong inside
 
-    def trouble(self) -> list[str]:
-        """What the logs and commands have said since the last call that nobody caused."""
-        told = Counter(_STAMP.sub("", line) for line in self._lines_of_trouble())
+    def trouble(self, caused: str = "") -> list[str]:
+        """What the logs and commands have said since the last call that nobody caused.
+
+        ``caused``: in the lines for which the faults themselves are the reason; none if empty.
+        """
+        told = Counter(
+            _STAMP.sub("", line)
+            for line in self._lines_of_trouble()
+            if not caused or caused not in line
+        )
         earlier, self._earlier = self._earlier, []
         lines = [f"{n} times {line}" for line, n in told.most_common()]
         return [*earlier, *self._deaths(), *lines]

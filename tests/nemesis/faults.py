@@ -45,6 +45,7 @@ class Nemesis(ABC):
     """See the module. ``inject`` and ``heal`` alternate; ``heal`` may be called twice."""
 
     name: ClassVar[str]
+    causes: ClassVar[str] = ""  # in lines of logs that would be findings without these faults
     harm_seconds: ClassVar[tuple[float, float]] = (2.0, 5.0)  # how long a fault lasts
     rest_seconds: ClassVar[tuple[float, float]] = (1.0, 4.0)  # and then, until the next one
 

@@ -32,6 +32,7 @@ class Membership(Nemesis):
     """See the module."""
 
     name = "membership"
+    causes = '"kind": "removed"'  # what a server says that was
     harm_seconds: ClassVar[tuple[float, float]] = (0.5, 2.0)
     rest_seconds: ClassVar[tuple[float, float]] = (0.5, 3.0)
     deployment: OneCommand

@@ -102,7 +102,7 @@ def run_pair(deployment: Deployment, nemesis: Nemesis, workload: Workload, plan:
     if len(nemesis.happened) < HAPPENED_MIN:
         report.findings.append(f"the fault happened {len(nemesis.happened)} times only")
     report.findings += [f"{n} times {what}" for what, n in recorder.unexpected.items()]
-    report.findings += deployment.trouble()[:FINDINGS_MAX]
+    report.findings += deployment.trouble(nemesis.causes)[:FINDINGS_MAX]
     if report.findings:
         _keep(deployment, recorder, report, plan)
     return report
