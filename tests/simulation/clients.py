@@ -235,7 +235,8 @@ class Clients:
         # One that never waits for a write is still reading when a leader has lost its majority.
         actions = _READS if number == 0 and self.world.swarm.clients > 2 else _ACTIONS
         while self.working:
-            if self.ready and len(self.history) < OPERATIONS_MAX:
+            enough = len(self.history) >= OPERATIONS_MAX and not self.world.nemesis.pending()
+            if self.ready and not enough:
                 await random.choice(actions)(self, number)
             await self._sleep(self.world.swarm.think_us)
 
@@ -363,12 +364,17 @@ class Clients:
         name = f"element {identity}"
 
         async def work() -> None:
+            uncertain = False
             for _ in range(ATTEMPTS):
                 try:
                     await self.run(ADD, called=name, id=identity)
                     return
                 except Unknown:
-                    await self._sleep(PAUSE_US)
+                    uncertain = True
+                except Failed:  # this attempt was not done; an earlier one may have been
+                    if not uncertain:
+                        raise
+                await self._sleep(PAUSE_US)
             raise Unknown
 
         await self.record(client, "add", identity, work)

@@ -398,7 +398,7 @@ class Nemesis:
         if host is None:
             return False
         before = host.disk.count["eio in read"]
-        host.disk.read_fault = self.world.random.randint(1, 3)
+        host.disk.read_fault = self.world.random.randint(1, 2)  # identity, log: always read
         host.die("restart with a failing read")
 
         def look() -> None:
