@@ -34,7 +34,7 @@ FAULTS: dict[str, float] = {
     "eio in read": 0.06,
     "full disk": 0.12,
     "nearly full disk": 0.12,
-    "bit flip": 0.12,
+    "bit flip": 0.2,
     "left behind": 0.25,
     "old leader returns": 0.2,
     "voters changed": 0.15,
@@ -43,6 +43,9 @@ FAULTS: dict[str, float] = {
 }
 # With a voter fewer, the loss of another one may be more than Raft promises to survive.
 NOT_WITH_FEWER_VOTERS = ("bit flip", "left behind", "old leader returns")
+
+# They keep a server down until the others have done something; one more may not be down for good.
+NEEDS_ALL_SERVERS = ("left behind", "old leader returns")
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class Swarm:
             faults = tuple(name for name in faults if name not in NOT_WITH_FEWER_VOTERS)
         if "bit flip" in faults:  # which may leave too few for another leader
             faults = tuple(name for name in faults if name != "old leader returns")
+        if any(name in faults for name in NEEDS_ALL_SERVERS):
+            faults = tuple(name for name in faults if name != "bit flip")
         election_ms = random.choice((60, 100, 150))
         scale = election_ms / 60  # of everything that a client or the nemesis does
 
