@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections import Counter
 from random import Random
 
@@ -178,6 +179,13 @@ def test_a_clock_stands_still_jumps_and_never_goes_back() -> None:
     clock.set_rate(1_000)
     clock.jump(3 * US)
     assert clock.now_us() == before + 3 * US
+
+
+def test_a_failure_travels_between_processes() -> None:
+    sent = SimulationFailure("liveness", "Convergence", "no leader")
+    got = pickle.loads(pickle.dumps(sent))
+    assert (got.kind, got.check, got.text) == ("liveness", "Convergence", "no leader")
+    assert str(got) == str(sent)
 
 
 def test_a_run_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -20,7 +23,7 @@ from tests.simulation.world import SimulationFailure
 
 ROOT = Path(__file__).parents[2]
 SEEDS = 200
-BATCH = 10
+BATCH = 20
 QUIET = replace(
     Swarm.draw(Random(0)),
     servers=3,
@@ -32,10 +35,16 @@ QUIET = replace(
 )
 
 
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Any]:
+    """One for each core: seeds have nothing to do with one another."""
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
+        yield pool
+
+
 @pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
-def test_seeds(first: int) -> None:
-    for seed in range(first, first + BATCH):
-        result = run_seed(seed)
+def test_seeds(processes: Any, first: int) -> None:
+    for result in processes.imap(run_seed, range(first, first + BATCH)):
         assert result.failure is None, report(result)
 
 

@@ -32,6 +32,10 @@ class SimulationFailure(Exception):
         self.check = check
         self.text = text
 
+    def __reduce__(self) -> tuple[type[SimulationFailure], tuple[str, str, str]]:
+        """Results travel between the processes of a run with several jobs."""
+        return SimulationFailure, (self.kind, self.check, self.text)
+
 
 class Scheduler:
     """Microseconds of virtual time, and what will happen when."""
