@@ -155,7 +155,7 @@ def test_the_members_are_the_same_after_a_restart(one: OneCommand) -> None:
     one.start_again()
     one.wait_for_voters(1, 5, 6)
     for server in (2, 3, 4):
-        one.command.wait_for(f"^server {server} was removed")
+        one.command.wait_for(f"(?i)^server {server} (has ended: server . )?was removed")
     assert one.read(6, GRAPH) == before
     assert one.refusal("ADD SERVER 4 AT '127.0.0.1:7004'").count("never used again") == 1
 
