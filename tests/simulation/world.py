@@ -23,8 +23,11 @@ PER_MILLE = 1000
 EVENTS_MAX = 100_000  # a run has some thousands; one that turns in circles has no end
 
 
-class SimulationFailure(Exception):
-    """What a run found. ``kind`` is crash, liveness, correctness or coverage."""
+class SimulationFailure(BaseException):
+    """What a run found. ``kind`` is crash, liveness, correctness or coverage.
+
+    No ``Exception``: the product may catch those, and what was found must not get lost in it.
+    """
 
     def __init__(self, kind: str, check: str, text: str) -> None:
         super().__init__(f"{kind}: {check}: {text}")
