@@ -80,7 +80,7 @@ class Router:
         self.home = home
         self.leader = 0
         self.term = 0
-        self._term_leader = 0  # who was ever heard to lead in ``term``
+        self._term_leader = 0  # who leads in ``term``, or did
         self._lost_leader: Introduction | None = None  # out of reach when it was last heard of
         self._vacant_term = 0  # the newest whose leader stepped down: nobody leads in it any more
         self.gateways: dict[int, Introduction] = {}  # by server id
@@ -154,14 +154,18 @@ class Router:
     def announced(self, server_id: int, term: int, leader: int, role: int = Role.FOLLOWER) -> None:
         """A server in ``role`` says who leads; a later term wins.
 
-        Others may be heard first: a candidate's news can come after its voters' that it has won.
+        A term without a leader counts for nothing: a candidate that loses it with its power, before
+        it was synced, leaves no trace of it, and the next leader's term may be an earlier one. Only
+        who led ends its own leadership. Others may be heard first: a candidate's news can come
+        after its voters' that it has won.
         """
-        if term < self.term or term <= self._vacant_term:
+        if term < self.term:
             return
-        if leader or term > self.term:
-            self._set_leader(term, leader)
-        elif self._term_leader == server_id and role != Role.CANDIDATE:
-            self._stepped_down(server_id, term)
+        if leader:
+            if term > self._vacant_term:
+                self._set_leader(term, leader)
+        elif server_id == self._term_leader and (term > self.term or role != Role.CANDIDATE):
+            self._stepped_down(server_id)
 
     def readers_announced(self, term: int, readers: tuple[int, ...]) -> None:
         """The leader of ``term`` says which members may answer reads on their own."""
@@ -174,21 +178,20 @@ class Router:
         return self.readers is None or server_id in self.readers
 
     def _set_leader(self, term: int, leader: int) -> None:
-        news = (term, leader) != (self.term, self.leader)
-        if leader or term > self.term:
-            self._term_leader = leader
-        self.term, self.leader = term, leader
-        if leader and news:
-            self._leader_changed.set()
-            self._leader_changed = asyncio.Event()
-            doomed = [i for i, w in self._waiting.items() if 0 < w.term < term]
-            if doomed:
-                asyncio.get_running_loop().call_later(GRACE_SECONDS, self._lose_all, doomed)
+        if (term, leader) == (self.term, self.leader):
+            return
+        self.term, self.leader, self._term_leader = term, leader, leader
+        self._leader_changed.set()
+        self._leader_changed = asyncio.Event()
+        doomed = [i for i, w in self._waiting.items() if 0 < w.term < term]
+        if doomed:
+            asyncio.get_running_loop().call_later(GRACE_SECONDS, self._lose_all, doomed)
 
-    def _stepped_down(self, server_id: int, term: int) -> None:
+    def _stepped_down(self, server_id: int) -> None:
         """No majority for the moment. What waits there may yet be committed; not for ever."""
-        self._vacant_term = term
-        self._set_leader(term, 0)
+        if self._vacant_term == self.term:
+            return
+        self._vacant_term, self.leader = self.term, 0
         late = [w.future for w in self._waiting.values() if w.server == server_id and w.term]
         loop = asyncio.get_running_loop()
         for future in late:
@@ -485,10 +488,10 @@ class Router:
 
     async def _refused(self, server: int, term: int, reply: Reply) -> None:
         """The server says that it does not lead: believe it, unless there is news meanwhile."""
-        if reply.index > self.term:
-            self._set_leader(reply.index, 0)
-        elif self.leader == server and self.term == term:
+        if self.leader == server and self.term == term:
             self.leader = 0
+            if reply.index > term:  # it is in a later term itself: it will never lead this one
+                self._vacant_term = term
         await asyncio.sleep(RETRY_SECONDS)
         if not self.leader and self.term == term > self._vacant_term:
             self._set_leader(term, server)  # no news: it may have been about to lead

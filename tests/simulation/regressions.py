@@ -68,4 +68,11 @@ FOUND = (
         "for a step-down, and sent nothing to that leader for the rest of its term",
         UNIT + "test_router.py::test_a_candidate_heard_after_its_voters_has_not_stepped_down",
     ),
+    Found(
+        117,
+        "Convergence",
+        "a gateway believed in the term of a candidate, which every server then lost with its "
+        "power; it took the next leader, of an earlier term, for an old one, and sent it nothing",
+        UNIT + "test_router.py::test_a_term_without_a_leader_leaves_no_trace",
+    ),
 )

@@ -24,8 +24,6 @@ from tests.simulation.world import SimulationFailure
 ROOT = Path(__file__).parents[2]
 SEEDS = 200
 BATCH = 20
-# Found and not explained yet; strict, so that whoever explains one takes it out.
-OPEN = {117: "a client behind a gateway is not served after healing, though two servers agree"}
 QUIET = replace(
     Swarm.draw(Random(0)),
     servers=3,
@@ -46,15 +44,8 @@ def processes() -> Iterator[Any]:
 
 @pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
 def test_seeds(processes: Any, first: int) -> None:
-    seeds = [seed for seed in range(first, first + BATCH) if seed not in OPEN]
-    for result in processes.imap(run_seed, seeds):
+    for result in processes.imap(run_seed, range(first, first + BATCH)):
         assert result.failure is None, report(result)
-
-
-@pytest.mark.xfail(strict=True)
-@pytest.mark.parametrize("seed", OPEN)
-def test_seeds_that_still_fail(seed: int) -> None:
-    assert run_seed(seed).failure is None, OPEN[seed]
 
 
 @pytest.mark.parametrize("seed", sorted({found.seed for found in FOUND} - set(range(SEEDS))))

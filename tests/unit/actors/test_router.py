@@ -522,6 +522,55 @@ def test_a_candidate_heard_after_its_voters_has_not_stepped_down() -> None:
     run(test)
 
 
+def test_a_term_without_a_leader_leaves_no_trace() -> None:
+    """Found by simulation, seed 117: candidates lost terms 6 and 7 with their power."""
+
+    async def test(servers: Servers) -> None:
+        servers.elect(2, 4)
+        servers.router.announced(3, 6, 0, Role.CANDIDATE)
+        servers.router.announced(1, 7, 0, Role.CANDIDATE)
+        assert (servers.router.leader, servers.router.term) == (2, 4)
+        servers.kill(2)
+        servers.router.announced(3, 5, 3, Role.LEADER)
+        assert (servers.router.leader, servers.router.term) == (3, 5)
+
+    run(test)
+
+
+def test_who_led_and_is_in_a_later_term_leads_no_more() -> None:
+    async def test(servers: Servers) -> None:
+        servers.elect(2, 4)
+        servers.router.announced(2, 6, 0, Role.CANDIDATE)
+        assert servers.router.leader == 0
+        servers.router.announced(3, 4, 2, Role.FOLLOWER)  # old news
+        assert servers.router.leader == 0
+        servers.router.announced(3, 5, 3, Role.LEADER)
+        assert (servers.router.leader, servers.router.term) == (3, 5)
+
+    run(test)
+
+
+def test_a_refusal_from_a_later_term_does_not_hide_the_next_leader() -> None:
+    """The later term may have been lost since; who refused will not lead the one before."""
+
+    async def test(servers: Servers) -> None:
+        servers.elect(2, 4)
+        task = asyncio.create_task(servers.router.write(servers.write()))
+        _, sent = await servers.next()
+        servers.answer(sent, Status.NOT_LEADER, 7)
+        await servers.quiet()
+        servers.router.announced(3, 4, 2, Role.FOLLOWER)  # old news
+        await servers.quiet()
+        assert servers.arrived.empty()
+        servers.router.announced(3, 5, 3, Role.LEADER)
+        to, again = await servers.next()
+        assert to == 3
+        servers.answer(again, Status.DONE)
+        await task
+
+    run(test)
+
+
 # --- Explicit transactions ------------------------------------------------------------------------
 
 
