@@ -227,6 +227,9 @@ and start this on the first host, with 2 and 3 in place of 1 on the others:
 Commands about a running cluster, each with a --help of its own:
     memgraph_ha servers | add-server | remove-server | replace-server
                 | promote-server | demote-server | transfer-leadership
+                | backup | restore
+and about the directory of a stopped server, when a majority is lost for good:
+    memgraph_ha recover
 
 Flags may be written with dashes in place of underscores, and with a space or = before the value.
 """

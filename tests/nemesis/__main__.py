@@ -5,10 +5,10 @@
     python -m tests.nemesis --all --hours 7
 
 Prints a Markdown table, a row for each pair as it ends. The last line is ``N passed, M failed``;
-the exit status is 1 if a pair failed or nothing was run, 3 if this machine cannot play a fault that
-was asked for by name. With ``--all`` such faults are left out, and a line says which and why. Each
-nemesis keeps its cluster over its workloads; a pair that fails is the last one on a cluster. A seed
-repeats what clients and faults choose, not how threads and processes meet.
+the exit status is 1 if a pair failed, nothing was run, or it was interrupted, 3 if this machine
+cannot play a fault that was asked for by name. With ``--all`` such faults are left out, and a line
+says which and why. Each nemesis keeps its cluster over its workloads; a pair that fails is the last
+one on a cluster. A seed repeats what clients and faults choose, not how threads and processes meet.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .nemeses import NEMESES
 from .runner import HEADER, Plan, Report, run_pair
 from .workloads import WORKLOADS, new_chance
 
+FAILED_STATUS = 1
 IMPOSSIBLE_STATUS = 3
 
 
@@ -44,18 +45,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reports: list[Report] = []
     impossible: dict[str, str] = {}
     end = time.monotonic() + options.hours * 3600
-    for turn in itertools.count():
-        plan = Plan(options.seconds, seed + turn, options.keep)
-        for name in nemeses:
-            try:
-                for report in _runs(name, workloads, plan):
-                    print(report.row(), flush=True)
-                    reports.append(report)
-            except Impossible as reason:
-                impossible[name] = str(reason)
-        if time.monotonic() >= end:
-            break
-    return _summed_up(reports, impossible, by_name=options.nemesis is not None)
+    whole = True
+    try:
+        for turn in itertools.count():
+            plan = Plan(options.seconds, seed + turn, options.keep)
+            for name in nemeses:
+                try:
+                    for report in _runs(name, workloads, plan):
+                        print(report.row(), flush=True)
+                        reports.append(report)
+                except Impossible as reason:
+                    impossible[name] = str(reason)
+            if time.monotonic() >= end:
+                break
+    except KeyboardInterrupt:
+        whole = False
+        print("\ninterrupted: this is what there is so far")
+    status = _summed_up(reports, impossible, by_name=options.nemesis is not None)
+    return status if whole else max(status, FAILED_STATUS)
 
 
 def _runs(name: str, workloads: Sequence[str], plan: Plan) -> Iterator[Report]:
@@ -84,7 +91,7 @@ def _summed_up(reports: list[Report], impossible: dict[str, str], by_name: bool)
     print(f"\n{passed} passed, {len(reports) - passed} failed")
     if impossible and by_name:
         return IMPOSSIBLE_STATUS
-    return int(passed < len(reports) or not reports)
+    return FAILED_STATUS if passed < len(reports) or not reports else 0
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
