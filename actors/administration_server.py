@@ -200,7 +200,7 @@ class Administrator:
             self._fail(event.gateway, request, str(error), codes.STATEMENT_SYNTAX_ERROR)
             return
         if len(self._pending) >= STATEMENTS_MAX:
-            self._reply(event.gateway, Reply(request.id, Status.OVERLOADED))
+            self._answer(event.gateway, request, Status.OVERLOADED)
             return
         adds = isinstance(statement, AddServer | ReplaceServer)
         seconds = START_PATIENCE_SECONDS if adds else PATIENCE_SECONDS
@@ -317,7 +317,7 @@ class Administrator:
         if reason is RefusalReason.NOT_LEADER:
             self._not_leader(pending.gateway, pending.request)
         elif reason is RefusalReason.OVERLOADED:
-            self._reply(pending.gateway, Reply(pending.request.id, Status.OVERLOADED))
+            self._answer(pending.gateway, pending.request, Status.OVERLOADED)
         elif reason in _WAIT:
             self._wait(pending, reason)
         else:
@@ -475,7 +475,7 @@ class Administrator:
             fields, rows = ["result"], [[_result_text(statement, self._core.leader)]]
             log.info("administration", statement=str(statement), index=pending.index)
         body = _PACKER.pack([fields, rows])
-        self._reply(pending.gateway, Reply(pending.request.id, Status.DONE, body=body))
+        self._answer(pending.gateway, pending.request, Status.DONE, body=body)
 
     def _refuse(self, pending: _Pending, reason: RefusalReason | None) -> None:
         code, message = refusal_text(pending.statement, reason, self._core, self.met)
@@ -484,11 +484,23 @@ class Administrator:
             self.wanted.pop(pending.statement.server_id, None)
 
     def _fail(self, gateway: int, request: Request, message: str, code: str) -> None:
-        reply = Reply(request.id, Status.FAILED, head=code.encode(), body=message.encode())
-        self._reply(gateway, reply)
+        head, body = code.encode(), message.encode()
+        self._answer(gateway, request, Status.FAILED, head=head, body=body)
 
     def _not_leader(self, gateway: int, request: Request) -> None:
-        self._reply(gateway, Reply(request.id, Status.NOT_LEADER, self._core.term))
+        self._answer(gateway, request, Status.NOT_LEADER, self._core.term)
+
+    def _answer(
+        self,
+        gateway: int,
+        request: Request,
+        status: Status,
+        index: int = 0,
+        head: bytes = b"",
+        body: bytes = b"",
+    ) -> None:
+        reply = Reply(request.id, status, index, head=head, body=body, attempt=request.attempt)
+        self._reply(gateway, reply)
 
 
 def _result_text(statement: Statement, leader: int) -> str:

@@ -87,7 +87,7 @@ class Status(IntEnum):
 class Request:
     """One request. ``id`` rises with every request of a gateway and is never used twice.
 
-    Only the router changes one: it fills in ``term`` each time that it sends it.
+    Only the router changes one: it fills in ``term`` and ``attempt`` each time that it sends it.
     """
 
     id: int
@@ -106,6 +106,9 @@ class Request:
     query: bytes = b""
     parameters: bytes = b""  # PackStream map
     name: bytes = b""  # what the client calls the transaction: RUN (autocommit), BEGIN, SETTLE
+    # Each sending has a number of its own, and the reply says which one it answers: what a deposed
+    # leader refuses late must not pass for the answer of its successor.
+    attempt: int = 0
 
 
 @dataclass(slots=True)
@@ -117,10 +120,11 @@ class Reply:
     head: bytes = b""
     body: bytes = b""
     tail: bytes = b""
+    attempt: int = 0  # the request's
 
 
-_REQUEST = struct.Struct("<QBBBQQQqqQQQIII")
-_REPLY = struct.Struct("<QBQIIII")
+_REQUEST = struct.Struct("<QQBBBQQQqqQQQIII")
+_REPLY = struct.Struct("<QQBQIIII")
 
 # One message between actors; a batch larger than this is sent in several.
 MESSAGE_BYTES_MAX = 8 * 2**20
@@ -138,6 +142,7 @@ def encode_requests(requests: Iterable[Request]) -> bytes:
         parts.append(
             _REQUEST.pack(
                 r.id,
+                r.attempt,
                 r.op | _HAS_NAME if r.name else r.op,
                 r.read,
                 r.dialect,
@@ -174,6 +179,7 @@ def _decode_requests(data: bytes) -> list[Request]:
     while offset < len(data):
         (
             identity,
+            attempt,
             op,
             read,
             dialect,
@@ -220,6 +226,7 @@ def _decode_requests(data: bytes) -> list[Request]:
                 query,
                 parameters,
                 name,
+                attempt,
             )
         )
     return requests
@@ -229,7 +236,8 @@ def encode_replies(replies: Iterable[Reply]) -> bytes:
     parts: list[bytes] = []
     for r in replies:
         sizes = (len(r.head), len(r.body), len(r.tail))
-        parts += (_REPLY.pack(r.id, r.status, r.index, r.rows, *sizes), r.head, r.body, r.tail)
+        front = _REPLY.pack(r.id, r.attempt, r.status, r.index, r.rows, *sizes)
+        parts += (front, r.head, r.body, r.tail)
     return b"".join(parts)
 
 
@@ -245,7 +253,7 @@ def _decode_replies(data: bytes) -> list[Reply]:
     replies: list[Reply] = []
     offset = 0
     while offset < len(data):
-        identity, status, index, rows, head, body, tail = _REPLY.unpack_from(data, offset)
+        identity, attempt, status, index, rows, head, body, tail = _REPLY.unpack_from(data, offset)
         offset += _REPLY.size
         middle = offset + head
         end = middle + body
@@ -261,6 +269,7 @@ def _decode_replies(data: bytes) -> list[Reply]:
                 data[offset:middle],
                 data[middle:end],
                 data[end:last],
+                attempt,
             )
         )
         offset = last

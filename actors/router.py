@@ -65,6 +65,7 @@ class _Waiting:
     future: asyncio.Future[Reply]
     server: int
     term: int  # of the leadership it relies on; 0: none
+    attempt: int  # which sending it is
 
 
 class Router:
@@ -93,6 +94,7 @@ class Router:
         self._timeout = replication_timeout_s
         self._servers: dict[int, _Server] = {}
         self._ids = itertools.count(1)
+        self._attempts = itertools.count(1)
         self._open: dict[int, None] = {}  # ids not answered to their clients, ascending
         self._waiting: dict[int, _Waiting] = {}
         self._leader_changed = asyncio.Event()
@@ -208,7 +210,9 @@ class Router:
         server: _Server | None = None
         for reply in replies:
             waiting = self._waiting.get(reply.id)
-            if waiting is not None and not waiting.future.done():
+            if waiting is None or waiting.attempt != reply.attempt:
+                continue  # late: it has been asked again since
+            if not waiting.future.done():
                 waiting.future.set_result(reply)
                 server = server or self._servers.get(waiting.server)
         if server is not None:
@@ -517,8 +521,8 @@ class Router:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Reply] = loop.create_future()
         self._bytes += size
-        request.term = term
-        self._waiting[request.id] = _Waiting(future, server_id, term)
+        request.term, request.attempt = term, next(self._attempts)
+        self._waiting[request.id] = _Waiting(future, server_id, term, request.attempt)
         server.waiting.add(request.id)
         self._enqueue(server, request)
         timer = loop.call_at(deadline, _expire, future)

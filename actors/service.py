@@ -112,12 +112,13 @@ class QueryService:
     # ----------------------------------------------------------------- replies
 
     def reply(self, item: Item, reply: Reply) -> None:
-        self._send(item.gateway, [reply])
+        self.reply_all([(item, reply)])
 
     def reply_all(self, pairs: Sequence[tuple[Item, Reply]]) -> None:
         """Replies to one gateway travel together."""
         by_gateway: dict[int, list[Reply]] = {}
         for item, reply in pairs:
+            reply.attempt = item.request.attempt
             by_gateway.setdefault(item.gateway, []).append(reply)
         for gateway, replies in by_gateway.items():
             self._send(gateway, replies)

@@ -75,4 +75,12 @@ FOUND = (
         "power; it took the next leader, of an earlier term, for an old one, and sent it nothing",
         UNIT + "test_router.py::test_a_term_without_a_leader_leaves_no_trace",
     ),
+    Found(
+        26,
+        "Exactly once",
+        "what a deposed leader refused late passed for the answer of its successor, to which the "
+        "write had been sent meanwhile; it was sent there once more, and done twice",
+        UNIT + "test_router.py"
+        "::test_what_a_deposed_leader_refuses_late_is_not_its_successors_answer",
+    ),
 )

@@ -35,7 +35,9 @@ def test_a_committed_write_whose_rows_are_lost_is_not_called_undone() -> None:
     def send(_: Introduction, data: bytes) -> None:
         for request in decode_requests(data):
             code = COMMIT_OUTCOME_UNKNOWN.encode()
-            router_of[0].replied([Reply(request.id, Status.FAILED, head=code, body=b"committed")])
+            reply = Reply(request.id, Status.FAILED, head=code, body=b"committed")
+            reply.attempt = request.attempt
+            router_of[0].replied([reply])
 
     router_of: list[Router] = []
     answer = asyncio.run(ask())

@@ -101,7 +101,7 @@ def test_noise_is_refused_or_is_a_message(data: bytes) -> None:
 
 def test_an_unknown_operation_is_refused() -> None:
     message = bytearray(encode_requests([Request(1, Op.RUN)]))
-    message[8] = 100
+    message[16] = 100
     with pytest.raises(ValueError, match="100"):
         decode_requests(bytes(message))
 

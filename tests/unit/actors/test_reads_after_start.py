@@ -71,11 +71,14 @@ def test_a_gateway_asks_the_others_and_does_not_wait_for_ever(
 ) -> None:
     monkeypatch.setattr(router, "RETRY_SECONDS", 0.0)
     asked: set[int] = set()
-    answers: list[int] = []
+    answers: list[Reply] = []
 
     def refuse(server: Introduction, data: bytes) -> None:
         asked.add(server.server_id)
-        answers.extend(request.id for request in decode_requests(data))
+        answers.extend(
+            Reply(request.id, Status.NOT_LEADER, attempt=request.attempt)
+            for request in decode_requests(data)
+        )
 
     async def test() -> None:
         gateway = Router(1, refuse, replication_timeout_s=0.0)
@@ -85,7 +88,7 @@ def test_a_gateway_asks_the_others_and_does_not_wait_for_ever(
         while not waiting.done():
             await asyncio.sleep(0)
             while answers:
-                gateway.replied([Reply(answers.pop(), Status.NOT_LEADER)])
+                gateway.replied([answers.pop()])
         with pytest.raises(NotLeader, match="Nothing was done"):
             waiting.result()
 

@@ -61,7 +61,7 @@ class Servers:
         return await self.arrived.get()
 
     def answer(self, request: Request, status: Status, index: int = 0, **fields: Any) -> None:
-        self.router.replied([Reply(request.id, status, index, **fields)])
+        self.router.replied([Reply(request.id, status, index, attempt=request.attempt, **fields)])
 
     def kill(self, server_id: int) -> None:
         self.router.lost(self.lives[server_id])
@@ -298,6 +298,25 @@ def test_what_was_not_done_is_sent_again_under_its_id() -> None:
         assert (to, again.op, again.id, again.term) == (3, Op.RUN, sent.id, 6)
         servers.answer(again, Status.DONE, 45)
         assert (await task)[0].index == 45
+
+    run(test)
+
+
+def test_what_a_deposed_leader_refuses_late_is_not_its_successors_answer() -> None:
+    """Found by simulation, seed 26: the successor was asked a second time, and did it twice."""
+
+    async def test(servers: Servers) -> None:
+        task, sent = await lost_write(servers)
+        servers.elect(3, 6)
+        _, asked = await servers.next()
+        servers.answer(asked, Status.ABSENT)
+        to, again = await servers.next()
+        assert (to, again.id) == (3, sent.id)
+        servers.answer(sent, Status.NOT_LEADER, 6)
+        await servers.skip(1.0)
+        assert servers.arrived.empty()
+        servers.answer(again, Status.DONE)
+        await task
 
     run(test)
 
