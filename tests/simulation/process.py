@@ -86,7 +86,9 @@ class _Worker:
         except BaseException as error:
             self._on_failure(error)
         if self._syncs:
-            self._process.after(self._process.host.sync_delay_us(), self._finish)
+            # A disk does not wait longer because its host is slow.
+            process, delay_us = self._process, self._process.host.sync_delay_us()
+            process.world.scheduler.after(delay_us, lambda: process.run(self._finish))
         else:
             self._finish()
 
