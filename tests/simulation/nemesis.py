@@ -73,6 +73,10 @@ class Nemesis:
             if host.process is not None and host.process.paused:
                 host.process.resume()
 
+    def wants(self, *faults: str) -> bool:
+        """Whether an operator should go on with these, or must not be in the way of others."""
+        return not self._closing or any(self._missing(fault) for fault in faults)
+
     def _missing(self, fault: str) -> bool:
         return fault in self.world.swarm.faults and not self.world.trace.count[fault]
 
@@ -214,10 +218,13 @@ class Nemesis:
         running = self._running()
         if len(running) < 2:
             return False
+        # Of a server that only waits to be added nobody is told so but once it is dead; until its
+        # next life is introduced nobody would ask after it.
+        members = self.world.member_ids()
         for host in running:
-            gone = self.world.random.choice([h.id for h in running if h is not host])
-            if host.process is not None:
-                host.process.post(PeerDown(gone))
+            others = [h.id for h in running if h is not host and h.id in members]
+            if host.process is not None and others:
+                host.process.post(PeerDown(self.world.random.choice(others)))
         self._happened("false notice")
         return True
 
@@ -380,7 +387,10 @@ class Nemesis:
         before = host.disk.count[f"disk {fault}"]
 
         def look() -> None:
-            if host.disk.trap is not None:
+            if host.gone:
+                host.disk.trap = None
+                self._try(name)
+            elif host.disk.trap is not None:
                 self._later(5_000, 10_000, look)
             elif host.disk.count[f"disk {fault}"] > before:
                 self._happened(name)
@@ -403,15 +413,14 @@ class Nemesis:
 
         def look() -> None:
             if host.disk.count["eio in read"] > before:
-                self._happened_once("eio in read")
+                return  # the disk has counted it
+            if host.gone:
+                self._try("eio in read")
             else:
                 self._later(5_000, 10_000, look)
 
         look()
         return True
-
-    def _happened_once(self, fault: str) -> None:
-        pass  # the disk has counted it
 
     def _full_disk(self) -> bool:
         host = self._some_host()
@@ -424,6 +433,8 @@ class Nemesis:
             if host.disk.count["disk enospc"] > before:
                 self._happened("full disk")
                 self._later(10_000, 4 * self._election_us(), space)
+            elif host.gone:
+                self._try("full disk")
             else:
                 self._later(5_000, 10_000, look)
 

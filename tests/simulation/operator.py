@@ -38,7 +38,8 @@ async def operate(world: World) -> None:
     if "server replaced" in swarm.faults:
         jobs += [_replace]
     while world.clients.working:
-        await random.choice(jobs)(world)
+        if world.nemesis.wants("voters changed", "members changed", "server replaced"):
+            await random.choice(jobs)(world)
         await _pause(world)
 
 
