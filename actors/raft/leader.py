@@ -10,7 +10,7 @@ from collections.abc import Callable
 from operator import attrgetter
 
 from actors.raft import changes, handover, transfers
-from actors.raft.log import UNKNOWN_TERM
+from actors.raft.log import ENTRY_OVERHEAD_BYTES, UNKNOWN_TERM
 from actors.raft.messages import (
     Append,
     AppendReply,
@@ -128,7 +128,7 @@ def handle_propose(state: State, message: Propose) -> None:
     if state.leadership.handover is not None:
         state.refused.append(Refused(message.token, RefusalReason.TRANSFERRING))
         return
-    size = sum(len(data) for _, data in message.payloads)
+    size = sum(len(data) + ENTRY_OVERHEAD_BYTES for _, data in message.payloads)
     uncommitted = log.bytes_between(log.commit_index, log.last_index)
     if uncommitted + size > state.config.uncommitted_bytes_max:
         state.refused.append(Refused(message.token, RefusalReason.OVERLOADED))

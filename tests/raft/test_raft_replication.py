@@ -204,6 +204,12 @@ def test_proposals_are_refused_where_nobody_leads_and_when_too_much_is_uncommitt
     assert core.was_refused(10)
 
 
+def test_entries_without_data_count_too() -> None:
+    core = leader(uncommitted_bytes_max=500)
+    empty = Propose(3, tuple((EntryKind.COMMAND, b"") for _ in range(8)))
+    assert step(core, empty).refused == [(3, RefusalReason.OVERLOADED)]
+
+
 def test_the_uncommitted_tail_of_an_earlier_term_counts() -> None:
     core = make([1] * 20, uncommitted_bytes_max=200)
     elect(core)
