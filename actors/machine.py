@@ -24,7 +24,7 @@ from actors.commands import DigestAsked, TransactionId
 from actors.divergence import DigestWatch, Divergence
 from actors.errors import Diverged
 from actors.notes import DigestFound, DiskNearlyFull, ImageWanted, Note, PeerNote
-from actors.pressure import DISK_NEARLY_FULL, Backlog, DiskWatch
+from actors.pressure import DISK_NEARLY_FULL, Backlog, DiskWatch, mebibytes
 from actors.protocol import Op, Reply, Status
 from actors.raft.messages import Entry, EntryKind
 from actors.raft.ready import RefusalReason, Role, SoftState
@@ -129,7 +129,7 @@ class StateMachine:
     def health(self) -> str:
         """How this server is, in words; empty if nothing is the matter."""
         if self.disk.nearly_full:
-            return f"the disk is nearly full: {self.disk.free} bytes are free"
+            return f"its disk is nearly full: {mebibytes(self.disk.free)} are free"
         if self.watch.undecided:
             return (
                 f"the servers' graphs differ as of log index {self.watch.undecided}, and no "
@@ -334,7 +334,7 @@ class StateMachine:
             self._ailing[peer] = (self._clock(), text)
             self._send_image(peer, note)
         elif isinstance(note, DiskNearlyFull):
-            text = f"its disk is nearly full: {note.free_bytes} bytes are free"
+            text = f"its disk is nearly full: {mebibytes(note.free_bytes)} are free"
             self._ailing[peer] = (self._clock(), text)
             self.disk.heard(peer, note)
 

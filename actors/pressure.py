@@ -21,7 +21,7 @@ from actors import limits
 from actors.notes import DiskNearlyFull
 from actors.service import Item
 
-__all__ = ["DISK_NEARLY_FULL", "Backlog", "DiskWatch"]
+__all__ = ["DISK_NEARLY_FULL", "Backlog", "DiskWatch", "mebibytes"]
 
 log = structlog.get_logger()
 
@@ -128,9 +128,14 @@ class DiskWatch:
         return _text(f"each of the servers {names}", min(full.values()))
 
 
+def mebibytes(size: int) -> str:
+    """As an operator reads it."""
+    return f"{size // _MIB} MiB"
+
+
 def _text(who: str, free: int) -> str:
     return (
-        f"The disk of {who} is nearly full: {free // _MIB} MiB are free, "
-        f"{limits.DISK_FREE_BYTES_MIN // _MIB} MiB are kept. Nothing was done. Reads go on; make "
+        f"The disk of {who} is nearly full: {mebibytes(free)} are free, "
+        f"{mebibytes(limits.DISK_FREE_BYTES_MIN)} are kept. Nothing was done. Reads go on; make "
         "room on the disk, and writes are taken again."
     )
