@@ -26,7 +26,7 @@ from bolt.messages import Success
 from bolt.records import decode_parameters, encode_message
 from bolt.status import COMMIT_OUTCOME_UNKNOWN
 from bolt.versions import Dialect
-from graph.cypher.budget import QueryLimits
+from graph.cypher.budget import TERMINATED, QueryLimits
 from graph.engine import Engine, Prepared, Result, Transaction, run_batch
 from graph.errors import GraphError
 from graph.store import IdAllocator, Root
@@ -247,7 +247,7 @@ class QueryService:
         except Exception as error:
             self.sessions.remove_cursor(item.gateway, request.cursor)
             if cursor.transaction is not None:
-                cursor.transaction.cancelled = True
+                error = _end(cursor.transaction, error)
             return self.failed(item, error)
 
     # ----------------------------------------------------------------- explicit transactions
@@ -306,8 +306,7 @@ class QueryService:
                 cursor.transaction = opened
                 return self._first_reply(item, cursor, None)
             except Exception as error:
-                opened.cancelled = True
-                return self.failed(item, error)
+                return self.failed(item, _end(opened, error))
 
     def rollback(self, item: Item) -> Reply:
         opened = self.sessions.remove_transaction(item.gateway, item.request.tx)
@@ -419,6 +418,14 @@ class QueryService:
 def empty_success(dialect: Dialect, metadata: dict[str, Any]) -> bytes:
     """A SUCCESS message in Bolt bytes."""
     return encode_message(Success(metadata), dialect)
+
+
+def _end(opened: OpenTransaction, error: Exception) -> Exception:
+    """A statement of the transaction failed; what its client is told."""
+    gone = opened.cancelled and isinstance(error, GraphError) and error.code == TERMINATED
+    opened.cancelled = True
+    # Drivers take "terminated" for somebody's will and do not retry; here a leader was deposed.
+    return transaction_gone() if gone else error
 
 
 def transaction_gone() -> GraphError:
