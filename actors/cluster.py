@@ -87,7 +87,10 @@ def start_embedded(servers: int) -> None:
     _set(_COMMON)
     _set({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"})
     import ray
+    from ray._private import ray_constants
 
+    # What the variable says, where Ray has read it already: the caller's program imported it.
+    ray_constants.ENABLE_RAY_CLUSTER = False
     for tries_left in reversed(range(NODE_START_TRIES)):
         try:
             _init_embedded(servers)

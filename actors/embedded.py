@@ -29,7 +29,12 @@ class EmbeddedCluster:
         here = cluster.this_node()
         nodes = {server.member.server_id: here for server in plan.servers}
         self._supervisor = Supervisor(plan, nodes, lambda line: None, local=True)
-        self._supervisor.start()
+        try:
+            self._supervisor.start()
+        except BaseException:
+            if self._own_ray:
+                cluster.stop_ray()
+            raise
         self._supervisor.wait_for_leader(30.0)
         self._thread = threading.Thread(
             target=self._supervisor.run, args=((0, 0),), name="supervisor", daemon=True

@@ -185,6 +185,7 @@ class _Session:
         """A request to the gateway."""
         import ray
 
+        self.database.check_open()
         reference = self.gateway.ask.remote(what, arguments)
         try:
             return self._checked(ray.get(reference, timeout=CALL_SECONDS_MAX))
@@ -194,6 +195,7 @@ class _Session:
     async def acall(self, what: str, **arguments: Any) -> dict[str, Any]:
         import ray
 
+        self.database.check_open()
         reference = self.gateway.ask.remote(what, {"session": self.number, **arguments})
         try:
             return self._checked(await asyncio.wait_for(reference, CALL_SECONDS_MAX))
@@ -277,7 +279,7 @@ class Database:
         self._namespace = namespace
         self._owned = owned  # an embedded cluster to be stopped with the handle
         self._sessions: list[_Session] = []
-        self._turn = 0
+        self._closed = False
         self.bookmark = 0
 
     def query(
@@ -433,6 +435,7 @@ class Database:
             except (RayftError, ray.exceptions.RayError):
                 continue
         self._sessions.clear()
+        self._closed = True
         if self._owned is not None:
             owned, self._owned = self._owned, None
             owned.stop()
@@ -487,9 +490,15 @@ class Database:
         (record,) = self._statement(statement)
         return str(record["result"])
 
+    def check_open(self) -> None:
+        """Raise ``RayftError`` after ``close``: Ray would answer a call with a new, empty Ray."""
+        if self._closed:
+            raise RayftError("this handle is closed: connect again")
+
     def _names(self, prefix: str) -> list[str]:
         import ray
 
+        self.check_open()
         actors = ray.util.list_named_actors(all_namespaces=True)
         return sorted(
             a["name"]

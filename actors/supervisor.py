@@ -40,6 +40,8 @@ log = structlog.get_logger()
 START_SECONDS_MAX = 120.0
 # A leader hands over before it stops; then what is queued is finished.
 STOP_SECONDS_MAX = 10.0
+# What runs in the background waits for one gateway to stop, or for other servers' answers.
+BACKGROUND_SECONDS_MAX = 15.0
 # Waits between two tries to start a server that dies at once.
 BACKOFF_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0)
 # A life this long shows that the server works: the next death is not counted with the earlier ones.
@@ -99,6 +101,8 @@ class Supervisor:
         self._starting: set[int] = set()  # servers that ADD SERVER asked for
         self.verdicts: dict[int, dict[str, str]] = {}  # why servers of ours were retired
         self._lock = threading.Lock()
+        self._unborn: list[Any] = []  # handles of children that are being started
+        self._threads: list[threading.Thread] = []
         self.stopping = threading.Event()
 
     # ----------------------------------------------------------------- life
@@ -137,7 +141,7 @@ class Supervisor:
         if self._search:
             self._find_others()
             self._look_at_members()
-            threading.Thread(target=self._keep_searching, name="search", daemon=True).start()
+            self._in_background(self._keep_searching)
 
     def run(self, leader: tuple[int, int]) -> None:
         """Watch and replace until ``stopping`` is set. ``leader``: the last one reported."""
@@ -168,15 +172,37 @@ class Supervisor:
 
         A server of this command alone hands its leadership to one of another command; where this
         command runs all of them there is nobody to hand it to. Gateways end after the servers,
-        because they may have clients that wait for the next leader.
+        because they may have clients that wait for the next leader. When this returns nothing here
+        calls Ray any more: a call after ``ray.shutdown`` would start another Ray.
         """
         self.stopping.set()
+        self._end_children()
+        deadline = time.monotonic() + BACKGROUND_SECONDS_MAX
+        with self._lock:
+            threads, unborn = list(self._threads), list(self._unborn)
+        for handle in unborn:
+            ray.kill(handle)
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._end_children()  # those that came to life meanwhile
+
+    def _end_children(self) -> None:
         with self._lock:
             servers, gateways = list(self._servers.values()), list(self._gateways.values())
+            self._servers.clear()
+            self._gateways.clear()
         _wait_for([c.introduction.handle.stop.remote(self._search) for c in servers])
         _wait_for([c.introduction.handle.stop.remote(self._search) for c in gateways])
         for child in (*servers, *gateways):
             ray.kill(child.introduction.handle)
+
+    def _in_background(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Run what may take long in a thread that ``stop`` waits for."""
+        thread = threading.Thread(target=work, args=arguments, name=work.__name__, daemon=True)
+        with self._lock:
+            self._threads = [t for t in self._threads if t.is_alive()]
+            self._threads.append(thread)
+            thread.start()
 
     @property
     def serves(self) -> bool:
@@ -231,13 +257,17 @@ class Supervisor:
             "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False),
         }
 
-    @staticmethod
-    def _started(handle: Any, what: str, call: Any = None) -> dict[str, Any]:
+    def _started(self, handle: Any, what: str, call: Any = None) -> dict[str, Any]:
+        with self._lock:
+            self._unborn.append(handle)
         try:
             answer = ray.get(call or handle.start.remote(), timeout=START_SECONDS_MAX)
         except RayError as error:
             ray.kill(handle)
             raise RayftError(f"{what} could not be started: {error}") from error
+        finally:
+            with self._lock:
+                self._unborn.remove(handle)
         if "refused" in answer:
             ray.kill(handle)
             if answer.get("removed"):
@@ -286,7 +316,7 @@ class Supervisor:
             gateway = self._gateways.pop(server_id, None)
             self._servers.pop(server_id, None)
             self._pending += 1
-        threading.Thread(target=self._bury, args=(child, gateway), daemon=True).start()
+        self._in_background(self._bury, child, gateway)
 
     def _bury(self, server: _Child, gateway: _Child | None) -> None:
         """End what a retired server leaves, its clients first."""
@@ -311,9 +341,7 @@ class Supervisor:
             table.pop(server_id, None)
             self._pending += 1
         maker = self._new_server if kind == "server" else self._new_gateway
-        threading.Thread(
-            target=self._make_again, args=(maker, dead.plan, wait), daemon=True
-        ).start()
+        self._in_background(self._make_again, maker, dead.plan, wait)
 
     def _make_again(
         self, maker: Callable[[ServerPlan], None], plan: ServerPlan, wait: float
@@ -335,7 +363,8 @@ class Supervisor:
             except RayftError as error:
                 attempt += 1
                 wait = BACKOFF_SECONDS[min(attempt + 1, len(BACKOFF_SECONDS) - 1)]
-                self._report(f"{error}")
+                if not self.stopping.is_set():
+                    self._report(f"{error}")
             except Exception as error:
                 log.exception("cannot start a child", exc_info=error)
                 wait = BACKOFF_SECONDS[-1]
@@ -410,7 +439,7 @@ class Supervisor:
             self._nodes[server_id] = node
             self._starting.add(server_id)
             self._report(f"starting server {server_id}, which is to be added")
-            threading.Thread(target=self._start_added, args=(plan,), daemon=True).start()
+            self._in_background(self._start_added, plan)
 
     def _node_for(self, host: str) -> str | None:
         if self._plan.coordination.all_loopback:

@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from neo4j import Driver, GraphDatabase
+from neo4j.exceptions import ServiceUnavailable
 from neo4j.time import Date
 
 import rayft
@@ -30,6 +32,7 @@ from rayft import Database, QueryError
 
 ROWS = 10_000
 TRIES_SECONDS = 40.0
+LATE_CALLS_SECONDS = 7.0  # longer than a gateway waits for its clients
 
 
 def expect_error(code: str, work: Callable[[], Any]) -> QueryError:
@@ -39,6 +42,15 @@ def expect_error(code: str, work: Callable[[], Any]) -> QueryError:
         assert error.code == code, error.code
         return error
     raise AssertionError(f"expected {code}")
+
+
+def expect_closed(work: Callable[[], Any]) -> None:
+    try:
+        work()
+    except rayft.RayftError as error:
+        assert "handle is closed" in str(error), error
+        return
+    raise AssertionError("a closed handle answers")
 
 
 def count(db: Database, label: str, **options: Any) -> int:
@@ -222,6 +234,11 @@ def check_information(db: Database) -> None:
     assert {record["server id"] for record in storage} == {1, 2, 3}
 
 
+def check_an_embedded_ray_is_for_this_machine_alone(db: Database) -> None:
+    # This program imported Ray before the database could set its environment.
+    assert {node["NodeManagerAddress"] for node in ray.nodes()} == {"127.0.0.1"}
+
+
 def check_backup_and_restore(db: Database) -> None:
     path = Path("graph.backup")
     before = db.query("MATCH (n) RETURN count(n)").single()[0]
@@ -304,6 +321,20 @@ def whole(db: Database) -> list[dict[str, Any]]:
         time.sleep(0.05)
 
 
+def driver_to(port: int) -> Driver:
+    """Connected to a gateway that comes up after its server has been added."""
+    deadline = time.monotonic() + TRIES_SECONDS
+    while True:
+        driver = GraphDatabase.driver(f"bolt://127.0.0.1:{port}")
+        try:
+            driver.verify_connectivity()
+            return driver
+        except ServiceUnavailable:
+            driver.close()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
 def report(name: str, work: Callable[[], None]) -> None:
     try:
         work()
@@ -323,6 +354,21 @@ def main(directory: str, port: int) -> None:
         assert not ray.is_initialized()
         with rayft.connect(directory=directory, port=port) as db:
             assert count(db, "Own") == 50
+            db.add_server(5, "127.0.0.1:7005", learner=True)
+            driver = driver_to(port + 4)
+            client = driver.session().begin_transaction()
+            client.run("RETURN 1").consume()
+            db.remove_server(5)
+            deadline = time.monotonic() + TRIES_SECONDS
+            while any(server["server_id"] == 5 for server in db.raft_info()):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            # Its gateway waits for the client, and is to be ended after that, while all is closed.
+        driver.close()
+        for call in (lambda: db.query("RETURN 1"), db.raft_info, db.servers):
+            expect_closed(call)
+        time.sleep(LATE_CALLS_SECONDS)
+        assert not ray.is_initialized(), "something called Ray after the end, and started it anew"
 
     report("closed_and_opened_again", again)
 

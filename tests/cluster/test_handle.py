@@ -26,7 +26,7 @@ def names() -> list[str]:
 def reports() -> Iterator[dict[str, str | None]]:
     """What went wrong with each check of the program, or ``None``."""
     with Place() as place:
-        arguments = [str(place.data), str(free_ports(4))]
+        arguments = [str(place.data), str(free_ports(5))]
         program = place.run_program([sys.executable, str(PROGRAM), *arguments])
         status = program.wait(seconds=280)
         found = [json.loads(line) for line in program.lines if line.startswith('{"name": ')]
