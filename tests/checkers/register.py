@@ -34,6 +34,7 @@ Histories in which each value is written once are the cheap ones, and the ones t
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -177,7 +178,7 @@ class _Masks:
     may_find: dict[Any, int] = field(default_factory=lambda: defaultdict(int))  # unknown ones too
     make: dict[Any, int] = field(default_factory=lambda: defaultdict(int))
     refused_beside: dict[int, int] = field(default_factory=lambda: defaultdict(int))
-    # for a write's bit: the compare-and-sets that overlap it and found another value
+    # for a write's bit: the compare-and-sets that may have found its value, and refused another
 
     @staticmethod
     def of(steps: Sequence[_Step]) -> _Masks:
@@ -190,12 +191,21 @@ class _Masks:
             if not step.observer:
                 masks.make[step.makes] |= step.bit
         refused = [step for step in steps if step.refused]
-        for writer in (step for step in steps if not step.observer and not step.unknown):
-            start, end = writer.operation.invoked, writer.operation.completed
+        writers = [step for step in steps if not step.observer and not step.unknown]
+        for writer in writers:
+            # What came after another write that came after this one found nothing of this one.
+            last = min(
+                (
+                    after.operation.completed
+                    for after in writers
+                    if after.operation.invoked > writer.operation.completed
+                ),
+                default=math.inf,
+            )
             for looker in refused:
-                if looker.operation.invoked > end:
+                if looker.operation.invoked > last:
                     break
-                if looker.operation.completed >= start:
+                if looker.operation.completed >= writer.operation.invoked:
                     masks.refused_beside[writer.bit] |= looker.bit
         return masks
 

@@ -88,6 +88,12 @@ GOOD: dict[str, list[Operation]] = {
         w(5, (4, 6), 4),
         cas(5, 9, False, (10, 12)),
     ],
+    "a refused cas after a write and a read of what it overwrote": [
+        unknown(1, "write", ("x", 5), at=(1, 2)),
+        w(7, (3, 20)),
+        r(5, (4, 10)),
+        cas(5, 9, False, (21, 22)),
+    ],
 }
 
 BAD: dict[str, tuple[list[Operation], str]] = {
@@ -228,12 +234,12 @@ def _replays(order: Sequence[Operation]) -> bool:
     return True
 
 
-def small_histories(seed: int, values: int) -> Iterator[list[Operation]]:
+def small_histories(seed: int, values: int, span: int) -> Iterator[list[Operation]]:
     rng = Random(seed)
     for _ in range(120):
         history = []
         for client in range(rng.randint(2, 6)):
-            start = rng.randrange(8)
+            start = rng.randrange(span)
             at = (start, start + rng.randrange(1, 6))
             kind = rng.choice(["read", "read", "write", "cas"])
             old, new = rng.randrange(values), rng.randrange(values)
@@ -250,11 +256,12 @@ def small_histories(seed: int, values: int) -> Iterator[list[Operation]]:
         yield history
 
 
+@pytest.mark.parametrize("span", [8, 14])
 @pytest.mark.parametrize("values", [2, 3, 6])
-def test_it_agrees_with_the_naive_search(values: int) -> None:
+def test_it_agrees_with_the_naive_search(values: int, span: int) -> None:
     seen = set()
     for seed in range(4):
-        for history in small_histories(seed, values):
+        for history in small_histories(seed, values, span):
             expected = linearizable(history)
             seen.add(expected)
             assert check_register(history).valid is expected, history
