@@ -268,12 +268,13 @@ class Transport:
     def _gone(self, gone: Introduction) -> None:
         """The process is dead, or has stopped on purpose."""
         with self._lock:
-            if gone.kind == "gateway":
-                self._gateways.pop(gone.key, None)
-            elif self._peers.get(gone.server_id) is gone:
+            known = self._is_known(gone)
+            if known and gone.kind == "gateway":
+                del self._gateways[gone.key]
+            elif known:
                 del self._peers[gone.server_id]
         log.info("gone", kind=gone.kind, id=gone.server_id, life=gone.incarnation)
         if gone.kind == "gateway":
             self._on_gateway_down(gone.key)
-        else:
+        elif known:  # else its next life is here already
             self._on_down(gone.server_id)

@@ -187,11 +187,8 @@ def is_live(state: State, leadership: Leadership, server_id: int) -> bool:
     if server_id == state.id:
         return True
     progress = leadership.progress[server_id]
-    return progress.state is not ProgressState.PROBE and not _is_silent(state, progress)
-
-
-def _is_silent(state: State, progress: Progress) -> bool:
-    return state.now_ms - progress.heard_ms > state.config.election_timeout_max_ms
+    silent = progress.is_silent(state.now_ms, state.config)
+    return progress.state is not ProgressState.PROBE and not silent
 
 
 def _has_caught_up(state: State, progress: Progress) -> bool:
@@ -200,7 +197,7 @@ def _has_caught_up(state: State, progress: Progress) -> bool:
     log, config, match = state.log, state.config, progress.match_index
     return (
         progress.state is ProgressState.REPLICATE
-        and not _is_silent(state, progress)
+        and not progress.is_silent(state.now_ms, state.config)
         and log.last_index - match <= config.caught_up_entries_max
         and log.bytes_between(match, log.last_index) <= config.inflight_bytes_max
     )
@@ -280,7 +277,7 @@ def _errand(
         replaced is not None
         and replaced.role is MemberRole.VOTER
         and replaced.server_id != state.id
-        and _is_silent(state, leadership.progress[replaced.server_id])
+        and leadership.progress[replaced.server_id].is_silent(state.now_ms, state.config)
         and _has_caught_up(state, leadership.progress[member.server_id])
     ):
         return _removed(state, leadership, replaced)

@@ -83,6 +83,10 @@ class Progress:
         """Appends with entries not answered yet."""
         return len(self._inflight)
 
+    def is_silent(self, now_ms: int, config: CoreConfig) -> bool:
+        """Whether the follower has not answered for as long as an election takes to begin."""
+        return now_ms - self.heard_ms > config.election_timeout_max_ms
+
     def window_full(self, config: CoreConfig) -> bool:
         """Whether no further Append with entries may be sent now."""
         return (

@@ -19,10 +19,14 @@ __all__ = ["expire", "handle_chunk_read", "handle_snapshot_reply", "proceed"]
 
 
 def proceed(state: State, progress: Progress) -> None:
-    """Ask for the next chunk, unless one is under way."""
+    """Ask for the next chunk, unless one is under way or the follower is silent.
+
+    A server keeps a snapshot, and the log behind it, for whoever is being sent it: not for one
+    that is down.
+    """
     transfer = progress.transfer
     assert transfer is not None
-    if transfer.busy:
+    if transfer.busy or progress.is_silent(state.now_ms, state.config):
         return
     transfer.busy = True
     transfer.deadline_ms = state.now_ms + state.config.snapshot_retry_ms

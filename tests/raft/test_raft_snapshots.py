@@ -24,6 +24,7 @@ from actors.raft.messages import (
     Append,
     AppendReply,
     Heartbeat,
+    HeartbeatReply,
     PeerReset,
     Persisted,
     SnapshotChunk,
@@ -72,6 +73,10 @@ def answer(core: RaftCore, peer: int, offset: int, mark: SnapshotMark | None = N
     data = DATA[offset : offset + 4]
     last = offset + len(data) == len(DATA)
     return SnapshotChunkRead(peer, *mark, offset, data, last, len(DATA))
+
+
+def alive(core: RaftCore, *peers: int) -> list[HeartbeatReply]:
+    return [HeartbeatReply(core.term, peer, 1, 0) for peer in peers]
 
 
 def replied(core: RaftCore, offset: int, index: int = 6) -> SnapshotReply:
@@ -152,9 +157,19 @@ def test_a_lost_chunk_is_read_and_sent_again() -> None:
     step(core, answer(core, 3, 0))
     requests = []
     for now_ms in range(core.deadline_ms, core.deadline_ms + 1100, 10):
-        heartbeat_reply = AppendReply(core.term, 2, 1, True, 6, 0, 0)
-        requests += step(core, Tick(now_ms), heartbeat_reply).snapshot_requests
+        requests += step(core, Tick(now_ms), *alive(core, 2, 3)).snapshot_requests
     assert [wanted.offset for wanted in requests] == [0]
+
+
+def test_nothing_is_read_for_a_silent_follower_until_it_answers_again() -> None:
+    core = wanting()
+    step(core, answer(core, 3, 0))
+    requests = []
+    for now_ms in range(core.deadline_ms, core.deadline_ms + 5000, 10):
+        requests += step(core, Tick(now_ms), *alive(core, 2)).snapshot_requests
+    assert requests == []
+    done = step(core, *alive(core, 3))
+    assert [(wanted.peer, wanted.offset) for wanted in done.snapshot_requests] == [(3, 0)]
 
 
 def test_a_transfer_goes_on_where_the_follower_is() -> None:
@@ -212,8 +227,7 @@ def test_a_follower_that_has_everything_is_asked_how_its_installation_goes() -> 
         step(core, answer(core, 3, offset), replied(core, min(offset + 4, 10)))
     asked: list[SnapshotChunk] = []
     for now_ms in range(core.deadline_ms, core.deadline_ms + 1100, 10):
-        alive = AppendReply(core.term, 2, 1, True, 6, 0, 0)
-        asked += step(core, Tick(now_ms), alive).of(SnapshotChunk)
+        asked += step(core, Tick(now_ms), *alive(core, 2, 3)).of(SnapshotChunk)
     assert [(m.offset, m.data, m.last) for m in asked] == [(10, b"", True)]
 
 

@@ -45,12 +45,18 @@ async def operate(world: World) -> None:
 
 async def _demote_and_promote(world: World) -> None:
     """A voter becomes a learner, and a voter again."""
-    server = world.random.choice(world.member_ids())
+    members = world.member_ids()
+    if not members:
+        return
+    server = world.random.choice(members)
     if await _order(world, f"DEMOTE SERVER {server}"):
         world.trace.count["voters changed"] += 1
     await _pause(world)
     while world.clients.working and not await _order(world, f"PROMOTE SERVER {server}"):
         await _pause(world)
+        members = world.member_ids()
+        if members and server not in members:
+            return  # an order to remove it was still on its way
 
 
 async def _yield_leadership(world: World) -> None:
@@ -73,8 +79,10 @@ async def _grow_or_shrink(world: World) -> None:
 async def _replace(world: World) -> None:
     """A server is lost with all it had; another one under a new id takes its place."""
     members = world.member_ids()
+    if len(members) < 3:
+        return
     lost = world.random.choice(members)
-    if len(members) < 3 or not world.may_lose(lost):
+    if not world.may_lose(lost):
         return
     world.retire(lost, "lost for good")
     await _join(

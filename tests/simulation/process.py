@@ -20,7 +20,7 @@ from actors.administration_server import GatewayMet, PeerMet
 from actors.assembly import Assembly, Inbox, ServerSettings, Surroundings
 from actors.errors import DiskFailure, Restart
 from actors.protocol import Op, Reply, Request, Status, decode_requests, encode_replies
-from actors.raft.messages import Tick
+from actors.raft.messages import PeerDown, Tick
 from actors.server import FromPeer, ReadRequest
 from graph.engine import Engine
 from tests.simulation.disk import PowerCut
@@ -353,6 +353,12 @@ class Process:
             peers = tuple(other.assembly.sender.known_directories.items())
             place = Place(address_of(server_id), directory)
             self.inbox.post(PeerMet(server_id, life, place, peers))
+
+    def lost(self, other: Process) -> None:
+        """A life of another server has ended; as ``Transport._gone``."""
+        if self.links.peers.get(other.host.id) is other:
+            del self.links.peers[other.host.id]
+            self.post(PeerDown(other.host.id))
 
     def _removed(self) -> None:
         """``ServerActor._removed``: this server has applied its own removal."""

@@ -22,7 +22,6 @@ import structlog
 
 from actors import commands, limits
 from actors.raft.membership import MemberRole, Membership
-from actors.raft.messages import PeerDown
 from tests.simulation.checks import Checks
 from tests.simulation.clients import Clients
 from tests.simulation.gateway import SimulatedGateway
@@ -39,7 +38,7 @@ __all__ = ["Options", "Result", "World", "run_seed"]
 NOTICE_US = 15_000  # from the death of a process to its notice (measured)
 INTRODUCTION_US = 5_000
 INTRODUCTION_RETRY_US = 100_000
-EXTENSION_US = 4_000_000  # for promised faults that wait for their occasion
+EXTENSION_US = 8_000_000  # for promised faults that wait for their occasion
 HEALED_ELECTIONS = 40  # longest election time-outs until all must agree again
 
 
@@ -186,7 +185,7 @@ class World:
         for other in self.processes():
             if self.random.random() < self.swarm.notices:
                 self.trace.count["notices"] += 1
-                self.scheduler.after(NOTICE_US, lambda o=other: o.post(PeerDown(process.host.id)))
+                self.scheduler.after(NOTICE_US, lambda o=other: o.lost(process))
         for gateway in self.gateways.values():
             if self.random.random() < max(0.5, self.swarm.notices):
                 self.scheduler.after(NOTICE_US, lambda g=gateway: g.lost(process))

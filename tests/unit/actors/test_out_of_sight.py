@@ -115,6 +115,16 @@ def test_a_server_that_died_behind_a_partition_is_down(watcher: Watcher) -> None
     assert watcher.heard == ["unreachable 2", "down 2"]
 
 
+def test_the_late_news_of_an_older_life_is_not_about_the_new_one(watcher: Watcher) -> None:
+    old, new = Handle(), Handle()
+    watcher.meet(Introduction("server", 2, 1, old))
+    watcher.meet(Introduction("server", 2, 2, new))
+    old.watches[0].set_exception(ActorDiedError())
+    watcher.turn()
+    assert watcher.heard == []
+    assert watcher._peers[2].handle is new
+
+
 def test_nobody_looks_for_a_life_that_was_replaced(watcher: Watcher) -> None:
     old, new = Handle(), Handle()
     watcher.meet(Introduction("server", 2, 1, old))
