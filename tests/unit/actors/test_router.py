@@ -74,6 +74,12 @@ class Servers:
     def write(self) -> Request:
         return Request(self.router.new_id(), Op.RUN, query=b"CREATE ()")
 
+    async def asked_to_write(self) -> tuple[asyncio.Task[tuple[Reply, int]], Request]:
+        """A write under way, and what a server was sent of it."""
+        task = asyncio.create_task(self.router.write(self.write()))
+        _, sent = await self.next()
+        return task, sent
+
     async def quiet(self) -> None:
         """Let everything happen that needs no time."""
         for _ in range(20):
@@ -198,8 +204,7 @@ def test_a_leader_that_stepped_down_is_not_asked_again_in_that_term(
 ) -> None:
     async def test(servers: Servers) -> None:
         servers.elect(2, 5)
-        task = asyncio.create_task(servers.router.write(servers.write()))
-        _, sent = await servers.next()
+        task, sent = await servers.asked_to_write()
         if stepped_down_first:
             servers.router.announced(2, 5, 0)
         servers.answer(sent, Status.NOT_LEADER, 5)
@@ -221,8 +226,7 @@ def test_refused_until_the_deadline_is_not_done(monkeypatch: pytest.MonkeyPatch)
 
     async def test(servers: Servers) -> None:
         servers.elect(2, 5)
-        task = asyncio.create_task(servers.router.write(servers.write()))
-        _, sent = await servers.next()
+        task, sent = await servers.asked_to_write()
         servers.answer(sent, Status.NOT_LEADER, 5)
         await servers.skip(AGES)
         assert task.done()
@@ -264,11 +268,10 @@ def test_no_answer_until_the_deadline_is_unknown() -> None:
 # --- Writes whose server is lost ------------------------------------------------------------------
 
 
-async def lost_write(servers: Servers) -> tuple[asyncio.Task[Reply], Request]:
+async def lost_write(servers: Servers) -> tuple[asyncio.Task[tuple[Reply, int]], Request]:
     """A write that leader 2 of term 5 has taken with it."""
     servers.elect(2, 5)
-    task = asyncio.create_task(servers.router.write(servers.write()))
-    _, sent = await servers.next()
+    task, sent = await servers.asked_to_write()
     servers.kill(2)
     return task, sent
 
@@ -444,8 +447,7 @@ def test_a_successor_is_asked_about_what_a_deposed_leader_holds(candidate_first:
 
     async def test(servers: Servers) -> None:
         servers.elect(2, 5)
-        task = asyncio.create_task(servers.router.write(servers.write()))
-        _, sent = await servers.next()
+        task, sent = await servers.asked_to_write()
         if candidate_first:
             servers.router.announced(3, 6, 0)
             servers.router.announced(2, 6, 0)
@@ -461,8 +463,7 @@ def test_a_successor_is_asked_about_what_a_deposed_leader_holds(candidate_first:
 def test_a_deposed_leader_may_still_answer() -> None:
     async def test(servers: Servers) -> None:
         servers.elect(2, 5)
-        task = asyncio.create_task(servers.router.write(servers.write()))
-        _, sent = await servers.next()
+        task, sent = await servers.asked_to_write()
         servers.elect(3, 6)
         servers.answer(sent, Status.DONE, 9)
         assert (await task)[0].index == 9
@@ -474,8 +475,7 @@ def test_writes_of_the_new_term_are_not_lost_with_those_of_the_old() -> None:
     async def test(servers: Servers) -> None:
         servers.elect(2, 5)
         servers.elect(3, 6)
-        task = asyncio.create_task(servers.router.write(servers.write()))
-        _, sent = await servers.next()
+        task, sent = await servers.asked_to_write()
         servers.router.announced(2, 6, 3)
         await servers.quiet()
         assert not task.done()
@@ -505,8 +505,7 @@ def test_a_step_down_without_a_successor_ends_in_unknown() -> None:
 def test_a_step_down_with_a_successor_does_not() -> None:
     async def test(servers: Servers) -> None:
         servers.elect(2, 5)
-        task = asyncio.create_task(servers.router.write(servers.write()))
-        _, sent = await servers.next()
+        task, sent = await servers.asked_to_write()
         servers.router.announced(2, 5, 0)
         servers.elect(2, 6)
         _, asked = await servers.next()
@@ -574,8 +573,7 @@ def test_a_refusal_from_a_later_term_does_not_hide_the_next_leader() -> None:
 
     async def test(servers: Servers) -> None:
         servers.elect(2, 4)
-        task = asyncio.create_task(servers.router.write(servers.write()))
-        _, sent = await servers.next()
+        task, sent = await servers.asked_to_write()
         servers.answer(sent, Status.NOT_LEADER, 7)
         await servers.quiet()
         servers.router.announced(3, 4, 2, Role.FOLLOWER)  # old news
@@ -764,8 +762,7 @@ def test_a_message_is_bounded_in_requests_and_bytes(monkeypatch: pytest.MonkeyPa
 def test_a_late_answer_is_ignored() -> None:
     async def test(servers: Servers) -> None:
         servers.elect(2, 5)
-        task = asyncio.create_task(servers.router.write(servers.write()))
-        _, sent = await servers.next()
+        task, sent = await servers.asked_to_write()
         servers.answer(sent, Status.DONE, 1)
         servers.answer(sent, Status.DONE, 2)
         assert (await task)[0].index == 1

@@ -252,8 +252,7 @@ def test_servers_of_another_cluster_are_not_asked() -> None:
 def test_a_gateway_that_ends_finishes_and_begins_nothing() -> None:
     async def test(servers: Servers) -> None:
         servers.elect(2, 5)
-        task = asyncio.create_task(servers.router.write(servers.write()))
-        _, sent = await servers.next()
+        task, sent = await servers.asked_to_write()
         servers.router.leaving = True
         for refused in (
             servers.router.write(servers.write()),
