@@ -83,4 +83,19 @@ FOUND = (
         UNIT + "test_router.py"
         "::test_what_a_deposed_leader_refuses_late_is_not_its_successors_answer",
     ),
+    Found(
+        3427,
+        "Fault promised, did not happen",
+        "a server died while it waited to be added, and came back; the late news of its death hid "
+        "the new life, and REPLACE SERVER waited for it in vain",
+        UNIT + "test_out_of_sight.py::test_the_late_news_of_an_older_life_is_not_about_the_new_one",
+    ),
+    Found(
+        2287,
+        "Fault promised, did not happen",
+        "a leader kept a snapshot, and its log since, for a follower that had gone away while it "
+        "was being sent that snapshot",
+        "tests/raft/test_raft_snapshots.py"
+        "::test_nothing_is_read_for_a_silent_follower_until_it_answers_again",
+    ),
 )
