@@ -153,7 +153,7 @@ def _supervise(plan: LaunchPlan, nodes: dict[int, str], stopped: threading.Event
     finally:
         if supervisor.serves:  # else all servers ended, because they must not take part any more
             report("stopping ...")
-        supervisor.stop()
+            supervisor.stop()
     lost = [s for s, verdict in supervisor.verdicts.items() if verdict["kind"] == "lost"]
     return len(lost) == len(plan.servers)
 
