@@ -94,6 +94,8 @@ def tick(state: State, leadership: Leadership) -> None:
         _spread_commit(state, leadership)
     if now_ms < leadership.heartbeat_deadline_ms:
         return
+    # Only here: rounds of reads, which are heartbeats too, must not put off what is done below.
+    leadership.heartbeat_deadline_ms = now_ms + config.heartbeat_interval_ms
     handover.repeat(leadership)
     changes.forget_removed(state, leadership)
     for progress in leadership.progress.values():
@@ -104,7 +106,6 @@ def tick(state: State, leadership: Leadership) -> None:
 
 
 def _broadcast_heartbeats(state: State, leadership: Leadership) -> None:
-    leadership.heartbeat_deadline_ms = state.now_ms + state.config.heartbeat_interval_ms
     for progress in leadership.progress.values():
         _send_heartbeat(state, progress, leadership.context, answer=True)
 

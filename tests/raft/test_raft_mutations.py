@@ -23,7 +23,7 @@ from actors.raft.progress import Progress
 from actors.raft.ready import Ready, RefusalReason
 from actors.raft.state import Leadership, State
 
-SEEDS = 60
+SEEDS = 200
 HARD = Faults(
     loss=0.05,
     duplication=0.05,

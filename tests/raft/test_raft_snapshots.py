@@ -27,6 +27,7 @@ from actors.raft.messages import (
     HeartbeatReply,
     PeerReset,
     Persisted,
+    ReadIndex,
     SnapshotChunk,
     SnapshotChunkRead,
     SnapshotRefused,
@@ -158,6 +159,22 @@ def test_a_lost_chunk_is_read_and_sent_again() -> None:
     requests = []
     for now_ms in range(core.deadline_ms, core.deadline_ms + 1100, 10):
         requests += step(core, Tick(now_ms), *alive(core, 2, 3)).snapshot_requests
+    assert [wanted.offset for wanted in requests] == [0]
+
+
+def test_reads_do_not_put_off_that_a_lost_chunk_is_sent_again() -> None:
+    """Found by simulation, seed 16769: each round of reads is a heartbeat."""
+    core = wanting()
+    step(core, answer(core, 3, 0))
+    requests = []
+    for now_ms in range(core.deadline_ms, core.deadline_ms + 1500, 4):
+        core.advance_clock(now_ms)
+        if now_ms >= core.deadline_ms:
+            core.step(Tick(now_ms))
+        done = step(core, ReadIndex(now_ms))
+        beats = done.of(Heartbeat)
+        replies = [HeartbeatReply(core.term, b.receiver, 1, b.context) for b in beats]
+        requests += done.snapshot_requests + step(core, *replies).snapshot_requests
     assert [wanted.offset for wanted in requests] == [0]
 
 

@@ -108,6 +108,7 @@ class Checks:
     def __init__(self, world: World) -> None:
         self.world = world
         self.committed: dict[int, int] = {}
+        self._committed_in: dict[int, int] = {}  # the term in which that was
         self.committed_index = 0
         self._shadows: dict[int, _Shadow] = {}
         self._leaders: dict[int, int] = {}
@@ -293,6 +294,8 @@ class Checks:
                 fail("Election Safety", f"servers {other} and {core.server_id} lead in {term}")
             self.world.trace.count["leaders"] += 1
             for index in range(log.base_index + 1, self.committed_index + 1):
+                if self._committed_in[index] > term:
+                    break  # no promise of the leaders of earlier terms, who may be heard late
                 if index > log.last_index or log.term_at(index) != self.committed[index]:
                     fail(
                         "Leader Completeness",
@@ -324,6 +327,7 @@ class Checks:
             if index <= log.base_index:
                 fail("Leader Completeness", f"{index} was compacted before it was committed")
             term = self.committed[index] = log.term_at(index)
+            self._committed_in[index] = core.term
             holders = [i for i, shadow in self._shadows.items() if shadow.holds(index, term)]
             if not any(len(voters & set(holders)) >= majority(len(voters)) for voters in in_force):
                 fail("Commit on a majority", f"{index}/{term} is durable on {holders} alone")

@@ -112,8 +112,8 @@ class World:
 
     def may_lose(self, server: int) -> bool:
         """Whether enough voters are left without that one, now and while it is replaced."""
-        voters = [i for i in self.membership().voters if i != server]
-        sound = [i for i in voters if i in self.hosts and not self.hosts[i].gone]
+        voters = self.membership().voters
+        sound = [i for i in voters if i != server and not self.hosts[i].gone]
         return len(sound) >= len(voters) // 2 + 1
 
     def retire(self, server: int, why: str = "an operator stopped it") -> None:
